@@ -1,0 +1,134 @@
+//! What a decoder must know of a model: its columns, in order, and how the values of each are read.
+
+use std::collections::HashMap;
+
+/// Whether a column goes into the model or comes out of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// An input of the model.
+    Feature,
+    /// An output of the model.
+    Prediction,
+}
+
+impl Role {
+    /// The label value of this role.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Feature => "feature",
+            Self::Prediction => "prediction",
+        }
+    }
+}
+
+/// The known categories of one column. A category's code is its index, and so its bin in the histogram.
+#[derive(Clone, Debug, Default)]
+pub struct Categories {
+    by_text: HashMap<Box<str>, u32>,
+    by_number: HashMap<u64, u32>,
+}
+
+impl Categories {
+    /// Codes `0..n` in the order given. A category that reads as a number is also found by that number, so that
+    /// `3`, `3.0` and `"3"` are one category whatever the wire format calls it.
+    pub fn new<'a>(categories: impl IntoIterator<Item = &'a str>) -> Self {
+        let mut index = Self::default();
+        for (code, category) in (0u32..).zip(categories) {
+            index.by_text.insert(category.into(), code);
+            if let Ok(number) = category.parse::<f64>() {
+                index.by_number.entry(canonical_bits(number)).or_insert(code);
+            }
+        }
+        index
+    }
+
+    /// Number of categories.
+    pub fn len(&self) -> usize {
+        self.by_text.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.by_text.is_empty()
+    }
+
+    /// The code of a category given as text.
+    pub fn of_text(&self, text: &str) -> Option<u32> {
+        self.by_text.get(text).copied()
+    }
+
+    /// The code of a category given as a number.
+    pub fn of_number(&self, number: f64) -> Option<u32> {
+        self.by_number.get(&canonical_bits(number)).copied()
+    }
+}
+
+/// `-0.0` and `0.0` are one category.
+fn canonical_bits(number: f64) -> u64 {
+    (number + 0.0).to_bits()
+}
+
+/// How the values of a column are read.
+#[derive(Clone, Debug)]
+pub enum ColumnKind {
+    /// A number as it is.
+    Number,
+    /// A text, watched through its length in characters.
+    Text,
+    /// `false` is code 0, `true` code 1; also given as 0 and 1.
+    Boolean,
+    /// One of a known set.
+    Category(Categories),
+}
+
+/// One column of a model.
+#[derive(Clone, Debug)]
+pub struct ColumnSpec {
+    /// Its name in the baseline.
+    pub name: Box<str>,
+    /// Whether it goes in or comes out.
+    pub role: Role,
+    /// How its values are read.
+    pub kind: ColumnKind,
+}
+
+/// The columns of a model: the features in the order of the baseline, then the predictions in theirs.
+#[derive(Clone, Debug)]
+pub struct Schema {
+    columns: Box<[ColumnSpec]>,
+    n_features: usize,
+    by_name: [HashMap<Box<str>, usize>; 2],
+}
+
+impl Schema {
+    /// Orders features before predictions, keeping the order within each role.
+    pub fn new(columns: impl IntoIterator<Item = ColumnSpec>) -> Self {
+        let mut columns: Vec<_> = columns.into_iter().collect();
+        columns.sort_by_key(|column| column.role); // stable
+        let n_features = columns.iter().filter(|column| column.role == Role::Feature).count();
+        let mut by_name = [HashMap::new(), HashMap::new()];
+        for (idx, column) in columns.iter().enumerate() {
+            by_name[column.role as usize].insert(column.name.clone(), idx);
+        }
+        Self { columns: columns.into(), n_features, by_name }
+    }
+
+    /// All columns: features, then predictions.
+    pub fn columns(&self) -> &[ColumnSpec] {
+        &self.columns
+    }
+
+    /// Where the columns of a role lie among [`Self::columns`].
+    pub fn range(&self, role: Role) -> std::ops::Range<usize> {
+        match role {
+            Role::Feature => 0..self.n_features,
+            Role::Prediction => self.n_features..self.columns.len(),
+        }
+    }
+
+    /// The index of a column by name.
+    pub fn find(&self, role: Role, name: &str) -> Option<usize> {
+        self.by_name[role as usize].get(name).copied()
+    }
+}

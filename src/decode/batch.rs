@@ -1,0 +1,111 @@
+//! The rows of one exchange as columns, ready to be counted.
+
+use crate::baseline::{ColumnKind, Role, Schema};
+
+/// The values of one column, in row order.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Column {
+    /// A number a row; `NaN` for a missing value and for one of the wrong type, of which there are `n_other`.
+    Numbers {
+        /// One a row.
+        values: Vec<f64>,
+        /// How many of the `NaN`s stand for a value of the wrong type rather than a missing one.
+        n_other: u64,
+    },
+    /// A histogram index a row: the category's code, or the codes of [`crate::drift::Histogram`] for missing and other.
+    Codes(Vec<u32>),
+}
+
+/// A way in which an exchange broke the model's contract.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum ViolationReason {
+    /// A feature of the baseline was not in the request at all.
+    MissingFeature,
+    /// The request had a feature that the baseline does not know.
+    UnexpectedFeature,
+    /// A value was not of the column's type.
+    Type,
+    /// Rows were not as wide as the model, or a tensor's shape contradicts its data.
+    Shape,
+    /// A category the baseline has not seen.
+    UnseenCategory,
+}
+
+/// How often one column broke the contract in one way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// Index in [`Schema::columns`]; `None` for a column that the baseline does not know.
+    pub column: Option<usize>,
+    /// In which way.
+    pub reason: ViolationReason,
+    /// In how many rows.
+    pub n_rows: u64,
+}
+
+/// The rows of one exchange: a column for each of [`Schema::columns`], all features of one length and all predictions
+/// of one length. Reused from exchange to exchange, so a decoder allocates only while its largest batch grows.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Batch {
+    /// Rows in the feature columns.
+    pub n_feature_rows: usize,
+    /// Rows in the prediction columns.
+    pub n_prediction_rows: usize,
+    /// In the order of [`Schema::columns`].
+    pub columns: Vec<Column>,
+    /// What broke the contract, each `(column, reason)` at most once.
+    pub violations: Vec<Violation>,
+    /// Names of unexpected features, at most [`Self::MAX_UNEXPECTED`], for people to read.
+    pub unexpected: Vec<Box<str>>,
+}
+
+impl Batch {
+    /// Names of unexpected features kept for one exchange.
+    pub const MAX_UNEXPECTED: usize = 16;
+
+    /// An empty batch for the columns of `schema`.
+    pub fn new(schema: &Schema) -> Self {
+        let column = |kind: &ColumnKind| match kind {
+            ColumnKind::Number | ColumnKind::Text => Column::Numbers { values: Vec::new(), n_other: 0 },
+            ColumnKind::Boolean | ColumnKind::Category(_) => Column::Codes(Vec::new()),
+        };
+        Self {
+            n_feature_rows: 0,
+            n_prediction_rows: 0,
+            columns: schema.columns().iter().map(|spec| column(&spec.kind)).collect(),
+            violations: Vec::new(),
+            unexpected: Vec::new(),
+        }
+    }
+
+    /// Rows of one role.
+    pub fn n_rows(&self, role: Role) -> usize {
+        match role {
+            Role::Feature => self.n_feature_rows,
+            Role::Prediction => self.n_prediction_rows,
+        }
+    }
+
+    /// Forgets the rows and keeps the memory.
+    pub fn clear(&mut self) {
+        for column in &mut self.columns {
+            match column {
+                Column::Numbers { values, n_other } => {
+                    values.clear();
+                    *n_other = 0;
+                }
+                Column::Codes(codes) => codes.clear(),
+            }
+        }
+        (self.n_feature_rows, self.n_prediction_rows) = (0, 0);
+        self.violations.clear();
+        self.unexpected.clear();
+    }
+
+    /// Counts `n_rows` more rows in which `column` broke the contract in the way of `reason`.
+    pub fn violate(&mut self, column: Option<usize>, reason: ViolationReason, n_rows: u64) {
+        match self.violations.iter_mut().find(|seen| seen.column == column && seen.reason == reason) {
+            Some(seen) => seen.n_rows += n_rows,
+            None => self.violations.push(Violation { column, reason, n_rows }),
+        }
+    }
+}

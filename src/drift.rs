@@ -1,0 +1,11 @@
+//! The statistics, pure: no clock, no I/O, nothing of ours imported.
+
+pub mod edges;
+pub mod histogram;
+pub mod kernels;
+pub mod score;
+pub mod verdict;
+pub mod window;
+
+pub use edges::{BinEdges, EdgeError, GroupError, Groups};
+pub use histogram::Histogram;

@@ -1,0 +1,123 @@
+//! One request and its response, as copied by a tap, and the budget that all copies share.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use http::{HeaderValue, StatusCode};
+
+use crate::decode::Route;
+
+/// What a tap hands to the pipeline: both bodies of one exchange, whole and unchanged.
+#[derive(Debug)]
+pub struct Exchange {
+    /// The model asked, and in which wire format.
+    pub route: Route,
+    /// The upstream's answer.
+    pub status: StatusCode,
+    /// The request body.
+    pub request: MirroredBody,
+    /// The response body.
+    pub response: MirroredBody,
+}
+
+/// The memory that all copies of a tap may hold together, in flight and queued.
+#[derive(Clone, Debug)]
+pub struct MirrorBudget(Arc<BudgetState>);
+
+#[derive(Debug)]
+struct BudgetState {
+    max_bytes: usize,
+    max_body_bytes: usize,
+    held_bytes: AtomicUsize,
+}
+
+/// Why a copy was given up. The traffic it was taken from goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MirrorError {
+    /// The body is longer than one copy may be.
+    TooLarge,
+    /// All copies together would hold more than the budget.
+    OverBudget,
+}
+
+impl MirrorBudget {
+    /// At most `max_bytes` over all copies, at most `max_body_bytes` in one.
+    pub fn new(max_bytes: usize, max_body_bytes: usize) -> Self {
+        Self(Arc::new(BudgetState { max_bytes, max_body_bytes, held_bytes: AtomicUsize::new(0) }))
+    }
+
+    /// Bytes held by copies at this moment.
+    pub fn held_bytes(&self) -> usize {
+        self.0.held_bytes.load(Ordering::Relaxed)
+    }
+
+    fn reserve(&self, n_bytes: usize) -> Result<(), MirrorError> {
+        // Relaxed: the counter guards an amount, it publishes no other memory.
+        let take = |held: usize| held.checked_add(n_bytes).filter(|&held| held <= self.0.max_bytes);
+        match self.0.held_bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take) {
+            Ok(_) => Ok(()),
+            Err(_) => Err(MirrorError::OverBudget),
+        }
+    }
+}
+
+/// A copy of one body. Owns its bytes, in one piece as decoders want them: slices shared with the connection's read
+/// buffer would pin that buffer whole, and the budget would count less than is held.
+#[derive(Debug)]
+pub struct MirroredBody {
+    bytes: Vec<u8>,
+    reserved: usize,
+    budget: MirrorBudget,
+    /// `content-encoding` of the body, where it had one.
+    pub content_encoding: Option<HeaderValue>,
+}
+
+impl MirroredBody {
+    /// An empty copy.
+    pub fn new(budget: MirrorBudget, content_encoding: Option<HeaderValue>) -> Self {
+        Self { bytes: Vec::new(), reserved: 0, budget, content_encoding }
+    }
+
+    /// Makes room for a body of known length, so that a copy which cannot fit is given up before its first byte.
+    ///
+    /// # Errors
+    /// [`MirrorError`], and the copy is of no more use.
+    pub fn expect_len(&mut self, n_bytes: u64) -> Result<(), MirrorError> {
+        let n_bytes = usize::try_from(n_bytes).map_err(|_| MirrorError::TooLarge)?;
+        if n_bytes > self.budget.0.max_body_bytes {
+            return Err(MirrorError::TooLarge);
+        }
+        Ok(())
+    }
+
+    /// Appends a chunk.
+    ///
+    /// # Errors
+    /// [`MirrorError`], and the copy is of no more use: drop it.
+    pub fn push(&mut self, chunk: &[u8]) -> Result<(), MirrorError> {
+        let len = self.bytes.len() + chunk.len();
+        if len > self.budget.0.max_body_bytes {
+            return Err(MirrorError::TooLarge);
+        }
+        if len > self.reserved {
+            // Doubling as `Vec` does, but counted, and never past what one copy may hold.
+            let target = len.max(self.reserved * 2).min(self.budget.0.max_body_bytes);
+            self.budget.reserve(target - self.reserved)?;
+            self.reserved = target;
+            self.bytes.reserve_exact(target - self.bytes.len());
+        }
+        self.bytes.extend_from_slice(chunk);
+        Ok(())
+    }
+
+    /// What was copied so far.
+    pub fn as_slice(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl Drop for MirroredBody {
+    fn drop(&mut self) {
+        self.budget.0.held_bytes.fetch_sub(self.reserved, Ordering::Relaxed);
+    }
+}

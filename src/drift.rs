@@ -4,8 +4,11 @@ pub mod edges;
 pub mod histogram;
 pub mod kernels;
 pub mod score;
+pub mod time;
 pub mod verdict;
 pub mod window;
 
 pub use edges::{BinEdges, EdgeError, GroupError, Groups};
 pub use histogram::Histogram;
+pub use score::{Bins, Reference, Scores};
+pub use time::Timestamp;

@@ -1,5 +1,6 @@
 //! The statistics, pure: no clock, no I/O, nothing of ours imported.
 
+pub mod binning;
 pub mod edges;
 pub mod histogram;
 pub mod kernels;

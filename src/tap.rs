@@ -1,1 +1,5 @@
-//! tap
+//! Ways in which traffic gets to us.
+
+pub mod proxy;
+
+pub use proxy::Proxy;

@@ -61,12 +61,19 @@ impl MirrorBudget {
     }
 }
 
+/// A body of this length or less that says so is copied in one allocation, however it is cut up.
+const FIRST_OF_KNOWN_LEN: usize = 64 * 1024;
+
+/// A body that does not say so may be anything; most answers of models are short.
+const FIRST_OF_UNKNOWN_LEN: usize = 4 * 1024;
+
 /// A copy of one body. Owns its bytes, in one piece as decoders want them: slices shared with the connection's read
 /// buffer would pin that buffer whole, and the budget would count less than is held.
 #[derive(Debug)]
 pub struct MirroredBody {
     bytes: Vec<u8>,
     reserved: usize,
+    expected: Option<usize>,
     budget: MirrorBudget,
     /// `content-encoding` of the body, where it had one.
     pub content_encoding: Option<HeaderValue>,
@@ -75,10 +82,12 @@ pub struct MirroredBody {
 impl MirroredBody {
     /// An empty copy.
     pub fn new(budget: MirrorBudget, content_encoding: Option<HeaderValue>) -> Self {
-        Self { bytes: Vec::new(), reserved: 0, budget, content_encoding }
+        Self { bytes: Vec::new(), reserved: 0, expected: None, budget, content_encoding }
     }
 
-    /// Makes room for a body of known length, so that a copy which cannot fit is given up before its first byte.
+    /// Announces a body of known length: a copy which cannot fit is given up before its first byte, and one that can
+    /// takes no more than that length. Nothing is reserved yet, or callers who announce much and send nothing would
+    /// use up the budget.
     ///
     /// # Errors
     /// [`MirrorError`], and the copy is of no more use.
@@ -87,6 +96,7 @@ impl MirroredBody {
         if n_bytes > self.budget.0.max_body_bytes {
             return Err(MirrorError::TooLarge);
         }
+        self.expected = Some(n_bytes);
         Ok(())
     }
 
@@ -100,8 +110,10 @@ impl MirroredBody {
             return Err(MirrorError::TooLarge);
         }
         if len > self.reserved {
-            // Doubling as `Vec` does, but counted, and never past what one copy may hold.
-            let target = len.max(self.reserved * 2).min(self.budget.0.max_body_bytes);
+            // Doubling as `Vec` does, but counted, and never past what one copy may hold or is to become.
+            let first = if self.expected.is_some() { FIRST_OF_KNOWN_LEN } else { FIRST_OF_UNKNOWN_LEN };
+            let most = self.expected.map_or(self.budget.0.max_body_bytes, |expected| expected.max(len));
+            let target = len.max(self.reserved * 2).max(first).min(most);
             self.budget.reserve(target - self.reserved)?;
             self.reserved = target;
             self.bytes.reserve_exact(target - self.bytes.len());

@@ -1,0 +1,325 @@
+//! The copy of an exchange, and the one count that every exchange gets.
+//!
+//! An [`Entry`] is shared by whoever holds a part of the exchange: the call itself, the request body on its way up and
+//! the response body on its way down. When the last of them is gone, however that came about, the entry is settled.
+
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use http::header::CONTENT_ENCODING;
+use http::{HeaderMap, Method, StatusCode};
+use http_body::Frame;
+use tokio::time::Instant;
+
+use crate::decode::Route;
+use crate::pipeline::{Exchange, Intake, MirrorBudget, MirrorError, MirroredBody, Refused};
+use crate::telemetry::{DropReason, Outcome, TapMetrics};
+
+/// What the exchanges of one tap have in common.
+#[derive(Debug)]
+pub(super) struct Mirror {
+    pub(super) intake: Intake,
+    pub(super) budget: MirrorBudget,
+    pub(super) metrics: TapMetrics,
+    pub(super) sample_rate: f64,
+}
+
+impl Mirror {
+    /// Decides whether an exchange is copied. Chance comes first, so that it falls on every request alike.
+    pub(super) fn open(self: &Arc<Self>, method: &Method, path: &str) -> Entry {
+        let chosen = self.sample_rate >= 1.0 || fastrand::f64() < self.sample_rate;
+        let plan = match chosen.then(|| Route::of(method, path)) {
+            None => Plan::SampledOut,
+            Some(None) => Plan::Unrecognised,
+            Some(Some(route)) => Plan::Copy(route),
+        };
+        let copying = matches!(plan, Plan::Copy(_));
+        Entry(Arc::new(Inner {
+            mirror: Arc::clone(self),
+            copying: AtomicBool::new(copying),
+            upload: AtomicU8::new(Upload::SENDING),
+            books: Mutex::new(Books { plan: Some(plan), ..Books::default() }),
+        }))
+    }
+}
+
+/// One exchange, from its request head until its last holder is gone.
+#[derive(Clone, Debug)]
+pub(super) struct Entry(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    mirror: Arc<Mirror>,
+    /// Cleared once the copy is of no more use, so that the other body stops copying too.
+    copying: AtomicBool,
+    upload: AtomicU8,
+    books: Mutex<Books>,
+}
+
+#[derive(Debug, Default)]
+struct Books {
+    plan: Option<Plan>,
+    status: Option<StatusCode>,
+    /// Why the traffic itself failed; the first cause counts, others follow from it.
+    failed: Option<Outcome>,
+    dropped: Option<DropReason>,
+    grpc_failed: bool,
+    request: Option<MirroredBody>,
+    response: Option<MirroredBody>,
+    request_sent: Option<Instant>,
+    response_ended: bool,
+}
+
+#[derive(Debug)]
+enum Plan {
+    SampledOut,
+    Unrecognised,
+    Copy(Route),
+}
+
+/// Where the request body stands, as far as the upstream's clock is concerned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Upload {
+    /// The upstream is to read it.
+    Sending,
+    /// The caller is to send more of it.
+    AwaitingCaller,
+    /// Sent whole, at this time.
+    Sent(Instant),
+}
+
+impl Upload {
+    const SENDING: u8 = 0;
+    const AWAITING_CALLER: u8 = 1;
+}
+
+impl Entry {
+    /// The upstream's answer. Anything but 200 holds no prediction, so the copy ends here.
+    pub(super) fn answered(&self, status: StatusCode, headers: &HeaderMap) {
+        let mut books = self.books();
+        books.status = Some(status);
+        books.grpc_failed |= grpc_failed(headers);
+        if status != StatusCode::OK || books.grpc_failed {
+            self.give_up(&mut books);
+        }
+    }
+
+    /// Nothing came, or will come, from the upstream.
+    pub(super) fn upstream_failed(&self) {
+        self.fail(Outcome::UpstreamFailed);
+    }
+
+    /// The caller broke off.
+    pub(super) fn downstream_gone(&self) {
+        self.fail(Outcome::DownstreamGone);
+    }
+
+    /// The exchange ended with an answer in our own name, or as a tunnel: there is nothing to copy.
+    pub(super) fn ended(&self, status: StatusCode) {
+        let mut books = self.books();
+        books.status = Some(status);
+        books.response_ended = true;
+        self.give_up(&mut books);
+    }
+
+    /// Whether the caller broke off before anything else went wrong.
+    pub(super) fn is_downstream_gone(&self) -> bool {
+        self.books().failed == Some(Outcome::DownstreamGone)
+    }
+
+    pub(super) fn upload(&self) -> Upload {
+        if let Some(at) = self.books().request_sent {
+            return Upload::Sent(at);
+        }
+        match self.0.upload.load(Ordering::Relaxed) {
+            Upload::AWAITING_CALLER => Upload::AwaitingCaller,
+            _ => Upload::Sending,
+        }
+    }
+
+    fn books(&self) -> MutexGuard<'_, Books> {
+        // What is in there is whole after every statement, so a panic elsewhere does not spoil it.
+        self.0.books.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn fail(&self, outcome: Outcome) {
+        let mut books = self.books();
+        books.failed.get_or_insert(outcome);
+        self.give_up(&mut books);
+    }
+
+    /// Releases what the copies hold of the budget at once. The body still on its way does so at its next frame.
+    fn give_up(&self, books: &mut Books) {
+        self.0.copying.store(false, Ordering::Relaxed);
+        books.request = None;
+        books.response = None;
+    }
+
+    fn lose_copy(&self, error: MirrorError) {
+        let mut books = self.books();
+        books.dropped.get_or_insert(match error {
+            MirrorError::TooLarge => DropReason::TooLarge,
+            MirrorError::OverBudget => DropReason::OverBudget,
+        });
+        self.give_up(&mut books);
+    }
+
+    fn is_copying(&self) -> bool {
+        self.0.copying.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        let books = std::mem::take(self.books.get_mut().unwrap_or_else(PoisonError::into_inner));
+        let metrics = &self.mirror.metrics;
+        match settle(books) {
+            Settled::Count(outcome) => metrics.count(outcome),
+            Settled::Dropped(reason) => metrics.count_dropped(reason),
+            Settled::Offer(exchange) => match self.mirror.intake.offer(exchange) {
+                Ok(()) => metrics.count(Outcome::Mirrored),
+                Err(Refused::Full) => metrics.count_dropped(DropReason::QueueFull),
+                Err(Refused::Closed) => metrics.count_dropped(DropReason::Closing),
+            },
+        }
+    }
+}
+
+enum Settled {
+    Count(Outcome),
+    Dropped(DropReason),
+    Offer(Exchange),
+}
+
+/// What became of an exchange. The traffic's own fate comes before the copy's: an exchange that failed was not lost.
+fn settle(books: Books) -> Settled {
+    if let Some(outcome) = books.failed {
+        return Settled::Count(outcome);
+    }
+    let Some(status) = books.status.filter(|_| books.response_ended) else {
+        return Settled::Count(Outcome::DownstreamGone);
+    };
+    let route = match books.plan {
+        Some(Plan::Copy(route)) => route,
+        Some(Plan::SampledOut) => return Settled::Count(Outcome::SampledOut),
+        Some(Plan::Unrecognised) | None => return Settled::Count(Outcome::Unrecognised),
+    };
+    if status != StatusCode::OK || books.grpc_failed {
+        return Settled::Count(Outcome::NotOk);
+    }
+    if let Some(reason) = books.dropped {
+        return Settled::Dropped(reason);
+    }
+    match (books.request, books.response) {
+        (Some(request), Some(response)) => Settled::Offer(Exchange { route, status, request, response }),
+        // A whole answer to a request that the upstream did not read to its end: it hung up on the caller.
+        _ => Settled::Count(Outcome::UpstreamFailed),
+    }
+}
+
+/// Whether a gRPC call failed: its HTTP status is 200 all the same.
+fn grpc_failed(headers: &HeaderMap) -> bool {
+    headers.get("grpc-status").is_some_and(|status| status != "0")
+}
+
+/// Which of the two bodies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Side {
+    Request,
+    Response,
+}
+
+/// Watches one body pass and copies it where a copy is wanted.
+#[derive(Debug)]
+pub(super) struct BodyCopy {
+    entry: Entry,
+    side: Side,
+    copy: Option<MirroredBody>,
+    ended: bool,
+}
+
+impl BodyCopy {
+    /// In front of a body with these headers; `content_length` is what it announces.
+    pub(super) fn new(entry: &Entry, side: Side, headers: &HeaderMap, content_length: Option<u64>) -> Self {
+        let mut copy = Self { entry: entry.clone(), side, copy: None, ended: false };
+        if entry.is_copying() {
+            let encoding = headers.get(CONTENT_ENCODING).cloned();
+            let mut body = MirroredBody::new(entry.0.mirror.budget.clone(), encoding);
+            match content_length.map_or(Ok(()), |n_bytes| body.expect_len(n_bytes)) {
+                Ok(()) => copy.copy = Some(body),
+                Err(error) => entry.lose_copy(error),
+            }
+        }
+        copy
+    }
+
+    /// Before a frame is passed on.
+    pub(super) fn frame(&mut self, frame: &Frame<Bytes>) {
+        if self.side == Side::Request {
+            self.entry.0.upload.store(Upload::SENDING, Ordering::Relaxed);
+        }
+        if let Some(trailers) = frame.trailers_ref() {
+            if self.side == Side::Response && grpc_failed(trailers) {
+                self.entry.books().grpc_failed = true;
+            }
+            return;
+        }
+        let (Some(copy), Some(chunk)) = (&mut self.copy, frame.data_ref()) else { return };
+        if !self.entry.is_copying() {
+            self.copy = None;
+        } else if let Err(error) = copy.push(chunk) {
+            self.copy = None;
+            self.entry.lose_copy(error);
+        }
+    }
+
+    /// Nothing has come yet and nothing else holds the body up: it is the sender's turn.
+    pub(super) fn starved(&self) {
+        if self.side == Side::Request {
+            self.entry.0.upload.store(Upload::AWAITING_CALLER, Ordering::Relaxed);
+        }
+    }
+
+    /// The body has passed whole.
+    pub(super) fn end(&mut self) {
+        if self.ended {
+            return;
+        }
+        self.ended = true;
+        let mut books = self.entry.books();
+        let copy = self.copy.take().filter(|_| self.entry.is_copying());
+        match self.side {
+            Side::Request => {
+                books.request = copy;
+                books.request_sent = Some(Instant::now());
+            }
+            Side::Response => {
+                books.response = copy;
+                books.response_ended = true;
+            }
+        }
+    }
+
+    /// The body broke off where it comes from.
+    pub(super) fn broke(&mut self) {
+        match self.side {
+            Side::Request => self.entry.downstream_gone(),
+            Side::Response => self.entry.upstream_failed(),
+        }
+    }
+
+    pub(super) fn has_ended(&self) -> bool {
+        self.ended
+    }
+}
+
+impl Drop for BodyCopy {
+    fn drop(&mut self) {
+        // A response that nobody reads to its end has lost its reader. A request may be left unread by an upstream
+        // that has answered already, which is not the caller's doing.
+        if !self.ended && self.side == Side::Response {
+            self.entry.downstream_gone();
+        }
+    }
+}

@@ -1,0 +1,3 @@
+//! The whole daemon or one part of it, on real sockets, in one test binary.
+
+mod proxy;

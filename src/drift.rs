@@ -11,5 +11,6 @@ pub mod window;
 
 pub use edges::{BinEdges, EdgeError, GroupError, Groups};
 pub use histogram::Histogram;
+pub use kernels::Recorder;
 pub use score::{Bins, Reference, Scores};
 pub use time::Timestamp;

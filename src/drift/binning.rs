@@ -20,6 +20,9 @@ pub const MIN_BINS: usize = 3;
 ///   the last, so that values outside of a discrete range are seen. One value is below / equal / above.
 /// * A spike at an end of the range has such a guard bin beyond it as well; any other outer bin holds the end's values.
 /// * No values: no edges, one bin.
+///
+/// # Panics
+/// Never: what is not ascending is joined to its neighbour before it could make a bad edge.
 pub fn edges_from_weighted(values: &[(f64, u64)], max_bins: usize) -> BinEdges {
     let max_bins = max_bins.max(MIN_BINS);
     let (values, weights) = distinct(values);
@@ -89,6 +92,9 @@ fn cut_points(values: &[f64], starts: &[usize]) -> Vec<f64> {
 /// groups of their own: joined to a neighbour, values outside of the baseline's range would be lost in its mass. While
 /// the window has none there either, PSI leaves such a group out. A bin heavier than a group's share stands alone as
 /// in [`edges_from_weighted`].
+///
+/// # Panics
+/// Never: parts start at 0 and rise.
 pub fn groups_from_counts(counts: &[u64], max_groups: usize) -> Groups {
     let Some(first) = counts.iter().position(|&count| count > 0) else {
         return Groups::one_per_bin(1);
@@ -163,15 +169,15 @@ fn cut_evenly(weights: &[u64], run: Range<usize>, n_parts: u128, starts: &mut Ve
     starts.push(run.start);
     let total: u128 = weights[run.clone()].iter().map(|&weight| u128::from(weight)).sum();
     let (mut below, mut n_cuts) = (u128::from(weights[run.start]), 0);
-    for at in run.start + 1..run.end {
-        // The nearest whole number of shares that lies below the middle of this weight has been reached before it.
-        let middle = 2 * below + u128::from(weights[at]);
+    for (at, &weight) in weights.iter().enumerate().take(run.end).skip(run.start + 1) {
+        // A cut before this weight is the closest for every share that ends below its middle.
+        let middle = 2 * below + u128::from(weight);
         let n_reached = (middle * n_parts / (2 * total).max(1)).min(n_parts - 1);
         if n_reached > n_cuts {
             starts.push(at);
             n_cuts = n_reached;
         }
-        below += u128::from(weights[at]);
+        below += u128::from(weight);
     }
 }
 

@@ -1,0 +1,3 @@
+//! Scoring: written with the kernel it judges.
+
+fn main() {}

@@ -1,7 +1,9 @@
 //! The statistics, pure: no clock, no I/O, nothing of ours imported.
 
 pub mod binning;
+pub mod cause;
 pub mod edges;
+pub mod evidence;
 pub mod histogram;
 pub mod kernels;
 pub mod score;

@@ -17,6 +17,7 @@ mod wasserstein;
 mod golden;
 
 pub use chi_square::chi_square_p;
+pub(in crate::drift) use chi_square::upper_tail;
 pub use hellinger::{Hellinger, hellinger};
 pub use jensen_shannon::{JensenShannon, jensen_shannon};
 pub use ks::{KsStatistic, ks, ks_p_value};

@@ -103,7 +103,7 @@ fn a_full_slot_keeps_the_totals_right() {
 
 #[test]
 fn a_sidecar_with_three_windows_fits_its_budget() {
-    let ring = WindowRing::new(Duration::from_secs(300), DEFAULT_SLOTS, [130; 100]);
+    let ring = WindowRing::new(Duration::from_mins(5), DEFAULT_SLOTS, [130; 100]);
     let bytes = size_of_val(&*ring.slots)
         + ring.totals.iter().map(|total| size_of_val(total.as_slice())).sum::<usize>();
     assert!(3 * bytes < 6 << 20, "three windows take {} bytes", 3 * bytes);

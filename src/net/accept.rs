@@ -28,7 +28,7 @@ pub async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
                 return (stream, peer);
             }
             Err(error) if belongs_to_connection(&error) => {
-                debug!(%error, "a connection ended before it began")
+                debug!(%error, "a connection ended before it began");
             }
             Err(error) => {
                 warn!(%error, "cannot accept connections, trying again");

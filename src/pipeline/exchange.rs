@@ -25,6 +25,7 @@ pub struct Exchange {
 pub struct MirrorBudget(Arc<BudgetState>);
 
 #[derive(Debug)]
+#[expect(clippy::struct_field_names, reason = "units end the names")]
 struct BudgetState {
     max_bytes: usize,
     max_body_bytes: usize,

@@ -52,6 +52,9 @@ use upstream::Upstream;
 /// A head must fit in, and no more of a body is read ahead. uvicorn has the same limit on heads.
 const MAX_BUF_SIZE: usize = 64 * 1024;
 
+/// The same for HTTP/2.
+const MAX_HEADER_LIST_SIZE: u32 = 64 * 1024;
+
 /// Bytes of one HTTP/2 stream that may be on their way before they are passed on.
 const STREAM_WINDOW: u32 = 256 * 1024;
 

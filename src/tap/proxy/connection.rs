@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
 use super::forward::Forwarder;
-use super::{MAX_BUF_SIZE, STREAM_WINDOW};
+use super::{MAX_BUF_SIZE, MAX_HEADER_LIST_SIZE, STREAM_WINDOW};
 use crate::net::{Preface, sniff};
 
 /// For a request head to arrive whole, counted from the end of the exchange before it: so a connection may also idle
@@ -51,17 +51,17 @@ pub(super) async fn serve(stream: TcpStream, forwarder: Arc<Forwarder>, draining
                 .auto_date_header(false)
                 .serve_connection(io, service)
                 .with_upgrades();
-            drive(connection, |connection| connection.graceful_shutdown(), draining).await;
+            drive(connection, http1::UpgradeableConnection::graceful_shutdown, draining).await;
         }
         Preface::Http2 => {
             let connection = http2::Builder::new(TokioExecutor::new())
                 .max_concurrent_streams(MAX_CONCURRENT_STREAMS)
                 .initial_stream_window_size(STREAM_WINDOW)
                 .initial_connection_window_size(CONNECTION_WINDOW)
-                .max_header_list_size(MAX_BUF_SIZE as u32)
+                .max_header_list_size(MAX_HEADER_LIST_SIZE)
                 .auto_date_header(false)
                 .serve_connection(io, service);
-            drive(connection, |connection| connection.graceful_shutdown(), draining).await;
+            drive(connection, http2::Connection::graceful_shutdown, draining).await;
         }
     }
 }

@@ -20,7 +20,7 @@ pub(super) fn wants_upgrade(version: Version, headers: &HeaderMap) -> bool {
 /// trailers` stays, as we forward trailers; other values of `TE` are about the connection.
 pub(super) fn strip_hop_by_hop(headers: &mut HeaderMap, keep_upgrade: bool) {
     let framed_twice = headers.contains_key(TRANSFER_ENCODING) && headers.contains_key(CONTENT_LENGTH);
-    if !framed_twice && !headers.keys().any(|name| is_hop_by_hop(name)) {
+    if !framed_twice && !headers.keys().any(is_hop_by_hop) {
         return;
     }
     let named: Vec<HeaderName> = names_in_connection(headers)

@@ -174,47 +174,52 @@ impl Drop for Inner {
     fn drop(&mut self) {
         let books = std::mem::take(self.books.get_mut().unwrap_or_else(PoisonError::into_inner));
         let metrics = &self.mirror.metrics;
-        match settle(books) {
-            Settled::Count(outcome) => metrics.count(outcome),
-            Settled::Dropped(reason) => metrics.count_dropped(reason),
-            Settled::Offer(exchange) => match self.mirror.intake.offer(exchange) {
-                Ok(()) => metrics.count(Outcome::Mirrored),
-                Err(Refused::Full) => metrics.count_dropped(DropReason::QueueFull),
-                Err(Refused::Closed) => metrics.count_dropped(DropReason::Closing),
-            },
+        let exchange = match books.settle() {
+            Ok(exchange) => exchange,
+            Err(Uncounted::Because(outcome)) => return metrics.count(outcome),
+            Err(Uncounted::Lost(reason)) => return metrics.count_dropped(reason),
+        };
+        match self.mirror.intake.offer(exchange) {
+            Ok(()) => metrics.count(Outcome::Mirrored),
+            Err(Refused::Full) => metrics.count_dropped(DropReason::QueueFull),
+            Err(Refused::Closed) => metrics.count_dropped(DropReason::Closing),
         }
     }
 }
 
-enum Settled {
-    Count(Outcome),
-    Dropped(DropReason),
-    Offer(Exchange),
+/// Why an exchange does not go to the pipeline.
+enum Uncounted {
+    Because(Outcome),
+    Lost(DropReason),
 }
 
-/// What became of an exchange. The traffic's own fate comes before the copy's: an exchange that failed was not lost.
-fn settle(books: Books) -> Settled {
-    if let Some(outcome) = books.failed {
-        return Settled::Count(outcome);
-    }
-    let Some(status) = books.status.filter(|_| books.response_ended) else {
-        return Settled::Count(Outcome::DownstreamGone);
-    };
-    let route = match books.plan {
-        Some(Plan::Copy(route)) => route,
-        Some(Plan::SampledOut) => return Settled::Count(Outcome::SampledOut),
-        Some(Plan::Unrecognised) | None => return Settled::Count(Outcome::Unrecognised),
-    };
-    if status != StatusCode::OK || books.grpc_failed {
-        return Settled::Count(Outcome::NotOk);
-    }
-    if let Some(reason) = books.dropped {
-        return Settled::Dropped(reason);
-    }
-    match (books.request, books.response) {
-        (Some(request), Some(response)) => Settled::Offer(Exchange { route, status, request, response }),
-        // A whole answer to a request that the upstream did not read to its end: it hung up on the caller.
-        _ => Settled::Count(Outcome::UpstreamFailed),
+impl Books {
+    /// What became of the exchange. The traffic's own fate comes before the copy's: where the traffic failed, there
+    /// was nothing to lose.
+    fn settle(self) -> Result<Exchange, Uncounted> {
+        let because = |outcome| Err(Uncounted::Because(outcome));
+        if let Some(outcome) = self.failed {
+            return because(outcome);
+        }
+        let Some(status) = self.status.filter(|_| self.response_ended) else {
+            return because(Outcome::DownstreamGone);
+        };
+        let route = match self.plan {
+            Some(Plan::Copy(route)) => route,
+            Some(Plan::SampledOut) => return because(Outcome::SampledOut),
+            Some(Plan::Unrecognised) | None => return because(Outcome::Unrecognised),
+        };
+        if status != StatusCode::OK || self.grpc_failed {
+            return because(Outcome::NotOk);
+        }
+        if let Some(reason) = self.dropped {
+            return Err(Uncounted::Lost(reason));
+        }
+        match (self.request, self.response) {
+            (Some(request), Some(response)) => Ok(Exchange { route, status, request, response }),
+            // A whole answer to a request that the upstream did not read to its end: it hung up on the caller.
+            _ => because(Outcome::UpstreamFailed),
+        }
     }
 }
 

@@ -24,7 +24,7 @@ use super::body::RequestBody;
 use super::error::ForwardError;
 use super::health::UpstreamHealth;
 use super::mirror::Entry;
-use super::{MAX_BUF_SIZE, STREAM_WINDOW};
+use super::{MAX_BUF_SIZE, MAX_HEADER_LIST_SIZE, STREAM_WINDOW};
 use crate::config::ProxyConfig;
 
 /// Connections kept for later. More than this many at once are opened and closed as needed.
@@ -123,7 +123,7 @@ impl Upstream {
         let (sender, connection) = http2::Builder::new(TokioExecutor::new())
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
-            .max_header_list_size(MAX_BUF_SIZE as u32)
+            .max_header_list_size(MAX_HEADER_LIST_SIZE)
             .handshake(io)
             .await
             .map_err(|source| self.broke(source))?;
@@ -242,10 +242,6 @@ impl Lease {
     ///
     /// # Errors
     /// With the request inside if none of it was written.
-    #[expect(
-        clippy::result_large_err,
-        reason = "the request travels in it, as it does in hyper's own signature"
-    )]
     pub(super) async fn send(
         &mut self,
         request: Request<RequestBody>,
@@ -260,7 +256,6 @@ impl Lease {
     }
 
     /// The same for a request that may turn the connection into something else.
-    #[expect(clippy::result_large_err, reason = "as `send`")]
     pub(super) async fn send_upgrade(
         &mut self,
         request: Request<RequestBody>,

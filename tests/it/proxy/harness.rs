@@ -180,6 +180,11 @@ impl Peer {
         Self { stream, ahead: Vec::new() }
     }
 
+    /// Bytes of the message after the last one asked for that have been read already.
+    pub fn n_ahead(&self) -> usize {
+        self.ahead.len()
+    }
+
     pub async fn send(&mut self, bytes: impl AsRef<[u8]>) {
         self.stream.write_all(bytes.as_ref()).await.unwrap();
     }

@@ -1,7 +1,68 @@
 //! Wire formats: bytes in, columns out. Sans-I/O, no panic, no allocation that the input's length does not bound.
 
 pub mod batch;
+mod columns;
+mod encoding;
+mod error;
+mod json;
 pub mod route;
+mod v1;
+mod v2;
+
+#[cfg(test)]
+mod tests;
 
 pub use batch::{Batch, Column, Violation, ViolationReason};
+use columns::Columns;
+pub use encoding::decode_content;
+pub use error::DecodeError;
 pub use route::{Format, Route};
+
+use crate::baseline::{Role, Schema};
+
+/// Reads the features of a request into `batch`, whose columns are those of `schema`.
+///
+/// # Errors
+/// [`DecodeError`] if the body is not what its format says; the batch then has no feature rows.
+pub fn decode_request(
+    format: Format,
+    body: &[u8],
+    schema: &Schema,
+    batch: &mut Batch,
+) -> Result<(), DecodeError> {
+    let read = match format {
+        Format::V1 => v1::request,
+        Format::V2 => v2::request,
+    };
+    decode(Columns::new(schema, Role::Feature, batch, body.len()), |columns| read(body, columns))
+}
+
+/// Reads the predictions of a response into `batch`, which already holds the features of its request: how many rows
+/// they are tells a vector of predictions from a row of probabilities.
+///
+/// # Errors
+/// [`DecodeError`] if the body is not what its format says; the batch then has no prediction rows.
+pub fn decode_response(
+    format: Format,
+    body: &[u8],
+    schema: &Schema,
+    batch: &mut Batch,
+) -> Result<(), DecodeError> {
+    let read = match format {
+        Format::V1 => v1::response,
+        Format::V2 => v2::response,
+    };
+    decode(Columns::new(schema, Role::Prediction, batch, body.len()), |columns| read(body, columns))
+}
+
+fn decode(
+    mut columns: Columns<'_>,
+    read: impl FnOnce(&mut Columns<'_>) -> Result<(), DecodeError>,
+) -> Result<(), DecodeError> {
+    let result = read(&mut columns);
+    if result.is_err() {
+        columns.clear(); // half a body is no rows
+    }
+    columns.finish();
+    result
+}

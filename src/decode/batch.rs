@@ -31,6 +31,19 @@ pub enum ViolationReason {
     UnseenCategory,
 }
 
+impl ViolationReason {
+    /// The label value of this reason.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::MissingFeature => "missing_feature",
+            Self::UnexpectedFeature => "unexpected_feature",
+            Self::Type => "type",
+            Self::Shape => "shape",
+            Self::UnseenCategory => "unseen_category",
+        }
+    }
+}
+
 /// How often one column broke the contract in one way.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Violation {

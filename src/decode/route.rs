@@ -1,11 +1,12 @@
 //! From a request line to the model and the wire format, before any byte of a body is looked at.
 
 use http::Method;
+use percent_encoding::percent_decode_str;
 
 /// A wire format, as in the label `format`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Format {
-    /// KServe V1: `POST /v1/models/{model}:predict`.
+    /// KServe V1: `POST /v1/models/{model}[/versions/{version}]:predict`.
     V1,
     /// Open Inference Protocol V2 as JSON: `POST /v2/models/{model}[/versions/{version}]/infer`.
     V2,
@@ -34,7 +35,83 @@ pub struct Route {
 
 impl Route {
     /// What an inference request asks for, or `None` for everything that we only pass on.
-    pub fn of(_method: &Method, _path: &str) -> Option<Self> {
-        None
+    pub fn of(method: &Method, path: &str) -> Option<Self> {
+        if method != Method::POST {
+            return None;
+        }
+        if let Some(rest) = path.strip_prefix("/v2/models/") {
+            return Self::new(Format::V2, rest.strip_suffix("/infer")?);
+        }
+        let rest = path.strip_prefix("/v1/models/")?;
+        // Some clients write the colon as `%3A`.
+        let named =
+            [":predict", "%3Apredict", "%3apredict"].iter().find_map(|verb| rest.strip_suffix(verb))?;
+        Self::new(Format::V1, named)
+    }
+
+    /// `{model}` or `{model}/versions/{version}`.
+    fn new(format: Format, named: &str) -> Option<Self> {
+        let (model, version) = match named.split_once('/') {
+            None => (named, None),
+            Some((model, rest)) => (model, Some(rest.strip_prefix("versions/")?)),
+        };
+        let decoded = |segment: &str| {
+            let is_name = !segment.is_empty() && !segment.contains('/');
+            is_name.then(|| percent_decode_str(segment).decode_utf8_lossy().into())
+        };
+        let version = match version {
+            None => None,
+            Some(version) => Some(decoded(version)?),
+        };
+        Some(Self { format, model: decoded(model)?, version })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(path: &str, expected: Option<(Format, &str, Option<&str>)>) {
+        let route = Route::of(&Method::POST, path);
+        let actual = route.as_ref().map(|route| (route.format, &*route.model, route.version.as_deref()));
+        assert_eq!(actual, expected, "{path}");
+    }
+
+    #[test]
+    fn inference_requests_have_a_route() {
+        check("/v1/models/credit:predict", Some((Format::V1, "credit", None)));
+        check("/v1/models/credit%3Apredict", Some((Format::V1, "credit", None)));
+        check("/v1/models/credit%20risk%3apredict", Some((Format::V1, "credit risk", None)));
+        check("/v1/models/a:b:predict", Some((Format::V1, "a:b", None)));
+        check("/v1/models/credit/versions/3:predict", Some((Format::V1, "credit", Some("3"))));
+        check("/v2/models/credit/infer", Some((Format::V2, "credit", None)));
+        check("/v2/models/credit/versions/3/infer", Some((Format::V2, "credit", Some("3"))));
+        check("/v2/models/team%2Fcredit/infer", Some((Format::V2, "team/credit", None)));
+    }
+
+    #[test]
+    fn everything_else_has_none() {
+        for path in [
+            "/",
+            "",
+            "*",
+            "/metrics",
+            "/v1/models",
+            "/v1/models/credit",
+            "/v1/models/:predict",
+            "/v1/models/credit:explain",
+            "/v1/models/credit/labels/stable:predict",
+            "/v1/models/credit/versions/:predict",
+            "/v1/models/credit/versions/1/2:predict",
+            "/v2/models/credit",
+            "/v2/models/credit/ready",
+            "/v2/models//infer",
+            "/v2/models/credit/generate",
+            "/v2/repository/models/credit/load",
+        ] {
+            check(path, None);
+        }
+        assert_eq!(Route::of(&Method::GET, "/v1/models/credit:predict"), None);
     }
 }

@@ -1,0 +1,295 @@
+//! The columns of one role while a body is read into them: every value goes to its column, every deviation from the
+//! model's contract is noted once.
+
+use super::json::{Kind, Scanner};
+use super::{Batch, Column, DecodeError, ViolationReason};
+use crate::baseline::{ColumnKind, Role, Schema};
+use crate::drift::Histogram;
+
+/// Cells a batch may have beside one a byte of the body: enough for a few rows of the widest table.
+const SPARE_CELLS: usize = 1 << 16;
+
+/// Writes one role's columns of a batch.
+pub(super) struct Columns<'a> {
+    schema: &'a Schema,
+    batch: &'a mut Batch,
+    role: Role,
+    start: usize,
+    width: usize,
+    n_rows: usize,
+    max_rows: usize,
+}
+
+impl<'a> Columns<'a> {
+    /// For a body of `body_len` bytes. Rows that leave columns out are filled up, so without a bound a short body
+    /// could ask for any amount of memory; a body that says what it means has at most a cell a byte.
+    pub(super) fn new(schema: &'a Schema, role: Role, batch: &'a mut Batch, body_len: usize) -> Self {
+        let range = schema.range(role);
+        let width = range.len();
+        let max_rows = (body_len + SPARE_CELLS) / width.max(1);
+        let mut columns = Self { schema, batch, role, start: range.start, width, n_rows: 0, max_rows };
+        columns.clear();
+        columns
+    }
+
+    pub(super) fn width(&self) -> usize {
+        self.width
+    }
+
+    /// The place of a column among those of its role.
+    pub(super) fn find(&self, name: &str) -> Option<usize> {
+        self.schema.find(self.role, name).map(|idx| idx - self.start)
+    }
+
+    /// Forgets every row and what was wrong with it.
+    pub(super) fn clear(&mut self) {
+        self.n_rows = 0;
+        self.truncate(0);
+        let range = self.start..self.start + self.width;
+        let role = self.role;
+        self.batch.violations.retain(|violation| match violation.column {
+            Some(column) => !range.contains(&column),
+            None => role == Role::Prediction,
+        });
+    }
+
+    /// Cuts every column back to `n_rows`.
+    fn truncate(&mut self, n_rows: usize) {
+        for column in &mut self.batch.columns[self.start..self.start + self.width] {
+            match column {
+                Column::Numbers { values, n_other } => {
+                    values.truncate(n_rows);
+                    if n_rows == 0 {
+                        *n_other = 0;
+                    }
+                }
+                Column::Codes(codes) => codes.truncate(n_rows),
+            }
+        }
+    }
+
+    /// A role that is not watched has no contract.
+    pub(super) fn violate(&mut self, column: Option<usize>, reason: ViolationReason, n_rows: u64) {
+        if n_rows > 0 && self.width > 0 {
+            self.batch.violate(column.map(|column| self.start + column), reason, n_rows);
+        }
+    }
+
+    /// A column that the baseline does not have.
+    pub(super) fn unexpected(&mut self, name: &str, n_rows: u64) {
+        self.violate(None, ViolationReason::UnexpectedFeature, n_rows);
+        if self.width == 0 {
+            return;
+        }
+        let names = &mut self.batch.unexpected;
+        if names.len() < Batch::MAX_UNEXPECTED && !names.iter().any(|known| **known == *name) {
+            names.push(name.into());
+        }
+    }
+
+    /// The role of these columns.
+    pub(super) fn role(&self) -> Role {
+        self.role
+    }
+
+    /// Feature rows of the exchange: known once its request was read.
+    pub(super) fn n_feature_rows(&self) -> usize {
+        self.batch.n_feature_rows
+    }
+
+    /// Whether a column has a value in the rows that have not ended.
+    pub(super) fn is_begun(&self, column: usize) -> bool {
+        column < self.width && self.len(column) > self.n_rows
+    }
+
+    /// Values in a column so far.
+    fn len(&self, column: usize) -> usize {
+        match &self.batch.columns[self.start + column] {
+            Column::Numbers { values, .. } => values.len(),
+            Column::Codes(codes) => codes.len(),
+        }
+    }
+
+    /// Ends `n_new` rows. Columns that have fewer values get missing ones: `absent` says what it means to have none at
+    /// all, and to have some is a matter of shape.
+    pub(super) fn end_rows(
+        &mut self,
+        n_new: usize,
+        absent: ViolationReason,
+        scanner: &Scanner<'_>,
+    ) -> Result<(), DecodeError> {
+        let n_before = self.n_rows;
+        self.n_rows += n_new;
+        if self.n_rows > self.max_rows {
+            return Err(DecodeError::at("too_many_cells", scanner.offset()));
+        }
+        for column in 0..self.width {
+            let len = self.len(column);
+            if len < self.n_rows {
+                let n_absent = self.n_rows - len;
+                let reason = if len == n_before { absent } else { ViolationReason::Shape };
+                self.violate(Some(column), reason, n_absent as u64);
+                for _ in 0..n_absent {
+                    self.missing(column);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The rows are complete.
+    pub(super) fn finish(self) {
+        match self.role {
+            Role::Feature => self.batch.n_feature_rows = self.n_rows,
+            Role::Prediction => self.batch.n_prediction_rows = self.n_rows,
+        }
+    }
+
+    /// Reads the next value into a column; passes over it where there is no such column.
+    #[inline]
+    pub(super) fn read(&mut self, column: usize, scanner: &mut Scanner<'_>) -> Result<(), DecodeError> {
+        if column >= self.width {
+            return scanner.skip().map(drop);
+        }
+        match scanner.kind()? {
+            Kind::Number => {
+                let number = scanner.number()?;
+                self.number(column, number);
+            }
+            Kind::Null => {
+                scanner.null()?;
+                self.missing(column);
+            }
+            Kind::Text => {
+                let text = scanner.text()?;
+                self.text(column, &text);
+            }
+            Kind::Bool => {
+                let value = scanner.boolean()?;
+                self.boolean(column, value);
+            }
+            Kind::Array | Kind::Object => {
+                scanner.skip()?;
+                self.wrong_type(column);
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds numbers to a column, `NaN` for missing ones.
+    pub(super) fn numbers(&mut self, column: usize, numbers: impl Iterator<Item = f64>) {
+        if let Column::Numbers { values, .. } = &mut self.batch.columns[self.start + column]
+            && let ColumnKind::Number = self.schema.columns()[self.start + column].kind
+        {
+            values.extend(numbers);
+        } else {
+            numbers.for_each(|number| self.number_as_code(column, number));
+        }
+    }
+
+    #[inline]
+    fn number(&mut self, column: usize, number: f64) {
+        if let Column::Numbers { values, .. } = &mut self.batch.columns[self.start + column]
+            && let ColumnKind::Number = self.schema.columns()[self.start + column].kind
+        {
+            values.push(number);
+            return;
+        }
+        self.number_as_code(column, number);
+    }
+
+    fn number_as_code(&mut self, column: usize, number: f64) {
+        if number.is_nan() {
+            return self.missing(column);
+        }
+        match &self.schema.columns()[self.start + column].kind {
+            ColumnKind::Boolean if [0.0, 1.0].contains(&number) => self.code(column, u32::from(number > 0.0)),
+            ColumnKind::Category(categories) => {
+                let found = categories.of_number(number);
+                self.category(column, found);
+            }
+            ColumnKind::Number | ColumnKind::Text | ColumnKind::Boolean => self.wrong_type(column),
+        }
+    }
+
+    fn text(&mut self, column: usize, text: &str) {
+        match &self.schema.columns()[self.start + column].kind {
+            ColumnKind::Text => self.push_number(column, text.chars().count() as f64),
+            ColumnKind::Category(categories) => {
+                let found = categories.of_text(text);
+                self.category(column, found);
+            }
+            ColumnKind::Boolean if text.eq_ignore_ascii_case("false") => self.code(column, 0),
+            ColumnKind::Boolean if text.eq_ignore_ascii_case("true") => self.code(column, 1),
+            ColumnKind::Boolean | ColumnKind::Number => self.wrong_type(column),
+        }
+    }
+
+    fn boolean(&mut self, column: usize, value: bool) {
+        match &self.schema.columns()[self.start + column].kind {
+            ColumnKind::Boolean => self.code(column, u32::from(value)),
+            ColumnKind::Number => self.push_number(column, f64::from(u8::from(value))),
+            ColumnKind::Category(categories) => {
+                let names: &[&str] = if value { &["true", "True"] } else { &["false", "False"] };
+                let found = names.iter().find_map(|name| categories.of_text(name));
+                self.category(column, found);
+            }
+            ColumnKind::Text => self.wrong_type(column),
+        }
+    }
+
+    fn missing(&mut self, column: usize) {
+        let code = self.extra_code(column, Histogram::missing_code);
+        match &mut self.batch.columns[self.start + column] {
+            Column::Numbers { values, .. } => values.push(f64::NAN),
+            Column::Codes(codes) => codes.push(code),
+        }
+    }
+
+    fn wrong_type(&mut self, column: usize) {
+        self.violate(Some(column), ViolationReason::Type, 1);
+        self.other(column);
+    }
+
+    fn category(&mut self, column: usize, found: Option<u32>) {
+        if let Some(code) = found {
+            self.code(column, code);
+        } else {
+            self.violate(Some(column), ViolationReason::UnseenCategory, 1);
+            self.other(column);
+        }
+    }
+
+    fn other(&mut self, column: usize) {
+        let code = self.extra_code(column, Histogram::other_code);
+        match &mut self.batch.columns[self.start + column] {
+            Column::Numbers { values, n_other } => {
+                values.push(f64::NAN);
+                *n_other += 1;
+            }
+            Column::Codes(codes) => codes.push(code),
+        }
+    }
+
+    fn code(&mut self, column: usize, code: u32) {
+        if let Column::Codes(codes) = &mut self.batch.columns[self.start + column] {
+            codes.push(code);
+        }
+    }
+
+    fn push_number(&mut self, column: usize, number: f64) {
+        if let Column::Numbers { values, .. } = &mut self.batch.columns[self.start + column] {
+            values.push(number);
+        }
+    }
+
+    /// One of the codes that follow those of values.
+    fn extra_code(&self, column: usize, code: impl Fn(usize) -> usize) -> u32 {
+        let n_codes = match &self.schema.columns()[self.start + column].kind {
+            ColumnKind::Category(categories) => categories.len(),
+            ColumnKind::Boolean => 2,
+            ColumnKind::Number | ColumnKind::Text => 0,
+        };
+        u32::try_from(code(n_codes)).expect("`Categories` gives codes of 32 bits")
+    }
+}

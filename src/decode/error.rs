@@ -1,0 +1,44 @@
+//! Why a body could not be counted.
+
+/// A body that is not what its route promises. It names an offset and never a value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("byte {offset}: {}", explanation(.kind))]
+pub struct DecodeError {
+    kind: &'static str,
+    offset: usize,
+}
+
+impl DecodeError {
+    pub(super) const fn at(kind: &'static str, offset: usize) -> Self {
+        Self { kind, offset }
+    }
+
+    /// What is wrong, as a label value: one of a fixed set.
+    pub const fn kind(&self) -> &'static str {
+        self.kind
+    }
+
+    /// Where, in bytes from the start of the (decompressed) body.
+    pub const fn offset(&self) -> usize {
+        self.offset
+    }
+}
+
+fn explanation(kind: &str) -> &str {
+    match kind {
+        "syntax" => "not JSON",
+        "truncated" => "the body ends in the middle of a value",
+        "too_deep" => "nested deeper than any inference request",
+        "no_rows" => "no `instances`, `inputs`, `predictions` or `outputs` here",
+        "no_data" => "a tensor without `data`",
+        "shape" => "a `shape` that is no list of sizes",
+        "shared_memory" => "a tensor in shared memory: its values are not on the wire",
+        "too_many_cells" => {
+            "far more values to count than the body has bytes; is the baseline's table that wide?"
+        }
+        "binary" => "binary tensors are not read yet",
+        "encoding" => "a content encoding that is not read, or broken",
+        "too_long" => "longer than a copy may be once decompressed",
+        other => other,
+    }
+}

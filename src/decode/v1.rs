@@ -1,0 +1,182 @@
+//! KServe V1, and the TF Serving REST API that it comes from: rows under `instances` or `inputs`, predictions under
+//! `predictions` or `outputs`.
+//!
+//! A row is an array by position, an object by name, or a lone value. An object whose values are arrays of one length is
+//! a block of columns instead, as KServe's own scikit-learn server reads it (`pandas.DataFrame(instance)`).
+
+use super::columns::Columns;
+use super::json::{Kind, MAX_DEPTH, Scanner};
+use super::{DecodeError, ViolationReason};
+use crate::baseline::Role;
+
+/// Reads a request; where both keys are there, KServe looks at `inputs`.
+pub(super) fn request(body: &[u8], columns: &mut Columns<'_>) -> Result<(), DecodeError> {
+    payload(Scanner::new(body), ["inputs", "instances"], columns, true)
+}
+
+/// Reads a response; KServe's batcher puts keys of its own beside `predictions`.
+pub(super) fn response(body: &[u8], columns: &mut Columns<'_>) -> Result<(), DecodeError> {
+    payload(Scanner::new(body), ["predictions", "outputs"], columns, true)
+}
+
+/// Rows under the first of `keys` that is there. A `CloudEvent` in structured mode has the payload under `data`.
+fn payload(
+    mut scanner: Scanner<'_>,
+    keys: [&str; 2],
+    columns: &mut Columns<'_>,
+    may_be_event: bool,
+) -> Result<(), DecodeError> {
+    if scanner.kind()? != Kind::Object {
+        return Err(scanner.error("no_rows"));
+    }
+    let (mut found, mut is_event, mut data) = (None, false, None);
+    scanner.object(|scanner, key| {
+        let rank = keys.iter().position(|known| *known == key);
+        if rank.is_some() && found.is_none_or(|found| rank <= Some(found)) {
+            found = rank;
+            columns.clear();
+            return rows(scanner, columns);
+        }
+        let value = scanner.skip()?;
+        match &*key {
+            "specversion" => is_event = true,
+            "data" => data = Some(value),
+            _ => (),
+        }
+        Ok(())
+    })?;
+    match (found, data) {
+        (Some(_), _) => Ok(()),
+        (None, Some(data)) if is_event && may_be_event => {
+            payload(scanner.within(&data), keys, columns, false)
+        }
+        _ => Err(scanner.error("no_rows")),
+    }
+}
+
+fn rows(scanner: &mut Scanner<'_>, columns: &mut Columns<'_>) -> Result<(), DecodeError> {
+    match scanner.kind()? {
+        Kind::Array => scanner.array(|scanner| row(scanner, columns)),
+        // TF Serving: columns by name under `inputs` and `outputs`, or one bare value.
+        _ => row(scanner, columns),
+    }
+}
+
+#[inline]
+fn row(scanner: &mut Scanner<'_>, columns: &mut Columns<'_>) -> Result<(), DecodeError> {
+    match scanner.kind()? {
+        Kind::Array => array(scanner, columns),
+        Kind::Object => object(scanner, columns),
+        Kind::Text | Kind::Number | Kind::Bool | Kind::Null => {
+            columns.read(0, scanner)?;
+            columns.end_rows(1, ViolationReason::Shape, scanner)
+        }
+    }
+}
+
+/// One row by position, or objects once more: KServe makes a table of each of those.
+#[inline]
+fn array(scanner: &mut Scanner<'_>, columns: &mut Columns<'_>) -> Result<(), DecodeError> {
+    let mut inside = *scanner;
+    inside.expect(b'[')?;
+    if inside.peek()? == b'{' {
+        return scanner.array(|scanner| {
+            if scanner.kind()? == Kind::Object {
+                return object(scanner, columns);
+            }
+            columns.violate(None, ViolationReason::Shape, 1);
+            scanner.skip().map(drop)
+        });
+    }
+    let n_values = values(scanner, columns, 0, 0)?;
+    if n_values > columns.width() {
+        columns.violate(None, ViolationReason::Shape, 1);
+    }
+    columns.end_rows(1, ViolationReason::Shape, scanner)
+}
+
+/// The values of one row, in row-major order where they are nested, from column `column` on. Returns where they end.
+#[inline]
+fn values(
+    scanner: &mut Scanner<'_>,
+    columns: &mut Columns<'_>,
+    mut column: usize,
+    depth: u32,
+) -> Result<usize, DecodeError> {
+    scanner.array(|scanner| {
+        if scanner.peek()? == b'[' {
+            column = nested_values(scanner, columns, column, depth + 1)?;
+        } else {
+            columns.read(column, scanner)?;
+            column += 1;
+        }
+        Ok(())
+    })?;
+    Ok(column)
+}
+
+fn nested_values(
+    scanner: &mut Scanner<'_>,
+    columns: &mut Columns<'_>,
+    column: usize,
+    depth: u32,
+) -> Result<usize, DecodeError> {
+    if depth > MAX_DEPTH { Err(scanner.error("too_deep")) } else { values(scanner, columns, column, depth) }
+}
+
+fn object(scanner: &mut Scanner<'_>, columns: &mut Columns<'_>) -> Result<(), DecodeError> {
+    let n_rows = block_len(*scanner)?;
+    // Servers name predictions as they like: names that are none of ours stand for the columns in their order.
+    let by_position = columns.role() == Role::Prediction && !knows_any(*scanner, columns)?;
+    let mut n_keys = 0;
+    scanner.object(|scanner, key| {
+        let column = if by_position { Some(n_keys) } else { columns.find(&key) };
+        n_keys += 1;
+        let Some(column) = column else {
+            columns.unexpected(&key, n_rows.unwrap_or(1) as u64);
+            return scanner.skip().map(drop);
+        };
+        if columns.is_begun(column) {
+            columns.violate(Some(column), ViolationReason::Shape, 1); // the key is there twice
+            return scanner.skip().map(drop);
+        }
+        match n_rows {
+            Some(_) => scanner.array(|scanner| columns.read(column, scanner)),
+            None => columns.read(column, scanner),
+        }
+    })?;
+    if by_position && n_keys > columns.width() {
+        columns.violate(None, ViolationReason::Shape, n_rows.unwrap_or(1) as u64);
+    }
+    columns.end_rows(n_rows.unwrap_or(1), ViolationReason::MissingFeature, scanner)
+}
+
+/// The length of every value of an object, if all are arrays of one length.
+fn block_len(mut scanner: Scanner<'_>) -> Result<Option<usize>, DecodeError> {
+    scanner.expect(b'{')?;
+    let mut len = None;
+    while scanner.more(len.is_none(), b'}')? {
+        scanner.key()?;
+        if scanner.kind()? != Kind::Array {
+            return Ok(None);
+        }
+        let mut n_values = 0;
+        scanner.array(|scanner| {
+            n_values += 1;
+            scanner.skip().map(drop)
+        })?;
+        if *len.get_or_insert(n_values) != n_values {
+            return Ok(None);
+        }
+    }
+    Ok(len)
+}
+
+fn knows_any(mut scanner: Scanner<'_>, columns: &Columns<'_>) -> Result<bool, DecodeError> {
+    let mut knows_any = false;
+    scanner.object(|scanner, key| {
+        knows_any |= columns.find(&key).is_some();
+        scanner.skip().map(drop)
+    })?;
+    Ok(knows_any)
+}

@@ -1,0 +1,188 @@
+//! Which column of the model each value of a table of tensors belongs to.
+
+use super::{Data, Tensor, for_each_leaf};
+use crate::decode::columns::Columns;
+use crate::decode::json::Scanner;
+use crate::decode::{DecodeError, ViolationReason};
+
+/// The tensors of one body.
+#[derive(Debug)]
+pub(super) struct Table<'a> {
+    pub(super) tensors: &'a [Tensor<'a>],
+    pub(super) numbers: &'a [f64],
+    pub(super) scanner: Scanner<'a>,
+}
+
+/// How a tensor divides into rows: its data is `n_rows` times `width` values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Layout {
+    n_rows: usize,
+    width: usize,
+}
+
+/// Where the values of a tensor go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Target {
+    /// A column for each, from this one on.
+    From(usize),
+    /// The columns `name[0]`, `name[1]` and so on.
+    Indexed,
+    /// Nowhere: the model has no such column.
+    Unexpected,
+}
+
+impl Table<'_> {
+    /// Several tensors are a column each, by name. One tensor is that too if the model knows its name, else a table by
+    /// position.
+    pub(super) fn place_features(&self, columns: &mut Columns<'_>) -> Result<(), DecodeError> {
+        let layouts: Vec<_> = self.tensors.iter().map(|tensor| layout(tensor, columns)).collect();
+        if let ([tensor], [layout]) = (self.tensors, &*layouts)
+            && by_name(tensor, *layout, columns) == Target::Unexpected
+        {
+            return self.place_by_position(&[one_row_or_many(tensor, *layout, columns)], columns);
+        }
+        if self.none_known(&layouts, columns) && total_width(&layouts) == columns.width() {
+            return self.place_by_position(&layouts, columns);
+        }
+        self.place_by_name(&layouts, columns)
+    }
+
+    /// Outputs are named as servers please (`predict`, `predict_proba`, `output-0`), so names that the model does not know
+    /// are nothing unexpected: the outputs stand for its predictions in their order, or one of them is as wide as those.
+    pub(super) fn place_predictions(&self, columns: &mut Columns<'_>) -> Result<(), DecodeError> {
+        let layouts: Vec<_> = self.tensors.iter().map(|tensor| layout(tensor, columns)).collect();
+        if !self.none_known(&layouts, columns) {
+            return self.place_by_name(&layouts, columns);
+        }
+        if total_width(&layouts) == columns.width() {
+            return self.place_by_position(&layouts, columns);
+        }
+        let fits = layouts.iter().position(|layout| layout.width == columns.width()).unwrap_or(0);
+        let (tensor, layout) = (&self.tensors[fits], layouts[fits]);
+        Table { tensors: std::slice::from_ref(tensor), ..*self }
+            .place_by_position(&[one_row_or_many(tensor, layout, columns)], columns)
+    }
+
+    fn none_known(&self, layouts: &[Layout], columns: &Columns<'_>) -> bool {
+        let mut targets =
+            self.tensors.iter().zip(layouts).map(|(tensor, layout)| by_name(tensor, *layout, columns));
+        targets.all(|target| target == Target::Unexpected)
+    }
+
+    fn place_by_position(&self, layouts: &[Layout], columns: &mut Columns<'_>) -> Result<(), DecodeError> {
+        let mut column = 0;
+        for (tensor, layout) in self.tensors.iter().zip(layouts) {
+            self.write(tensor, *layout, Target::From(column), columns)?;
+            column += layout.width;
+        }
+        let n_rows = layouts.iter().map(|layout| layout.n_rows).max().unwrap_or(0);
+        if column > columns.width() {
+            columns.violate(None, ViolationReason::Shape, n_rows as u64);
+        }
+        columns.end_rows(n_rows, ViolationReason::Shape, &self.scanner)
+    }
+
+    fn place_by_name(&self, layouts: &[Layout], columns: &mut Columns<'_>) -> Result<(), DecodeError> {
+        for (tensor, layout) in self.tensors.iter().zip(layouts) {
+            self.write(tensor, *layout, by_name(tensor, *layout, columns), columns)?;
+        }
+        let n_rows = layouts.iter().map(|layout| layout.n_rows).max().unwrap_or(0);
+        columns.end_rows(n_rows, ViolationReason::MissingFeature, &self.scanner)
+    }
+
+    fn write(
+        &self,
+        tensor: &Tensor<'_>,
+        layout: Layout,
+        target: Target,
+        columns: &mut Columns<'_>,
+    ) -> Result<(), DecodeError> {
+        let Layout { n_rows, width } = layout;
+        if target == Target::Unexpected {
+            columns.unexpected(&tensor.name, n_rows as u64);
+            return Ok(());
+        }
+        // A tensor of any width takes no more room here than the model has columns.
+        let mut targets: Vec<Option<usize>> = (0..width)
+            .map_while(|at| match target {
+                Target::From(start) => (start + at < columns.width()).then_some(Some(start + at)),
+                Target::Indexed => Some(columns.find(&format!("{}[{at}]", tensor.name))),
+                Target::Unexpected => None,
+            })
+            .collect();
+        for target in &mut targets {
+            if let Some(column) = target.take_if(|column| columns.is_begun(*column)) {
+                columns.violate(Some(column), ViolationReason::Shape, n_rows as u64); // a tensor is there twice
+            }
+        }
+        match &tensor.data {
+            Data::Numbers(range) => {
+                let numbers = &self.numbers[range.clone()];
+                for (at, column) in targets.into_iter().enumerate() {
+                    if let Some(column) = column {
+                        columns.numbers(column, numbers.iter().skip(at).step_by(width).take(n_rows).copied());
+                    }
+                }
+                Ok(())
+            }
+            Data::Mixed { body, .. } => {
+                let mut idx = 0;
+                for_each_leaf(&mut self.scanner.within(body), 0, &mut |scanner| {
+                    let column = targets.get(idx % width.max(1)).copied().flatten();
+                    let is_in = idx < n_rows * width;
+                    idx += 1;
+                    match column {
+                        Some(column) if is_in => columns.read(column, scanner),
+                        _ => scanner.skip().map(drop),
+                    }
+                })
+            }
+        }
+    }
+}
+
+fn by_name(tensor: &Tensor<'_>, layout: Layout, columns: &Columns<'_>) -> Target {
+    match columns.find(&tensor.name) {
+        Some(column) if layout.width <= 1 => Target::From(column),
+        _ if columns.find(&format!("{}[0]", tensor.name)).is_some() => Target::Indexed,
+        _ => Target::Unexpected,
+    }
+}
+
+fn total_width(layouts: &[Layout]) -> usize {
+    layouts.iter().map(|layout| layout.width).fold(0, usize::saturating_add)
+}
+
+/// The first dimension counts rows. Servers reshape, and so some callers send shapes that are not those of their data:
+/// then the data counts.
+fn layout(tensor: &Tensor<'_>, columns: &mut Columns<'_>) -> Layout {
+    let n_values = tensor.data.len();
+    let width =
+        tensor.shape.iter().skip(1).fold(1usize, |product, &dimension| product.saturating_mul(dimension));
+    let n_rows = tensor.shape.first().copied().unwrap_or(1);
+    if n_values == 0 && (n_rows == 0 || width == 0) {
+        return Layout { n_rows: 0, width: width.min(columns.width()) };
+    }
+    if n_rows.saturating_mul(width) == n_values {
+        return Layout { n_rows, width };
+    }
+    columns.violate(None, ViolationReason::Shape, 1);
+    if width > 0 && n_values.is_multiple_of(width) {
+        Layout { n_rows: n_values / width, width }
+    } else {
+        Layout { n_rows: n_values, width: 1 }
+    }
+}
+
+/// `[n]` is `n` rows of one column, as MLServer has it. Only where that cannot be, it is one row: the model has as many
+/// columns, and a response has not one row for each of the request's.
+fn one_row_or_many(tensor: &Tensor<'_>, layout: Layout, columns: &Columns<'_>) -> Layout {
+    let is_flat = tensor.shape.len() < 2 && layout.width == 1;
+    let as_many_rows =
+        columns.role() == crate::baseline::Role::Prediction && layout.n_rows == columns.n_feature_rows();
+    if is_flat && columns.width() > 1 && layout.n_rows == columns.width() && !as_many_rows {
+        Layout { n_rows: 1, width: layout.n_rows }
+    } else {
+        layout
+    }
+}

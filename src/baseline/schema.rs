@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 
+use sha2::{Digest, Sha256};
+
 /// Whether a column goes into the model or comes out of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -27,6 +29,13 @@ impl Role {
 pub struct Categories {
     by_text: HashMap<Box<str>, u32>,
     by_number: HashMap<u64, u32>,
+    hashed: bool,
+}
+
+/// What stands for a category where the baseline must not tell: the first 8 bytes of its SHA-256, in hex. Categories
+/// that can be guessed can be found again; this keeps them from being read, not from being tested.
+pub fn hash_category(category: &str) -> String {
+    hex(&Sha256::digest(category)[..8])
 }
 
 impl Categories {
@@ -43,6 +52,12 @@ impl Categories {
         index
     }
 
+    /// The same for categories that are given as [`hash_category`] of each.
+    pub fn hashed<'a>(categories: impl IntoIterator<Item = &'a str>) -> Self {
+        let by_text = categories.into_iter().map(Box::from).zip(0u32..).collect();
+        Self { by_text, by_number: HashMap::new(), hashed: true }
+    }
+
     /// Number of categories.
     pub fn len(&self) -> usize {
         self.by_text.len()
@@ -55,11 +70,18 @@ impl Categories {
 
     /// The code of a category given as text.
     pub fn of_text(&self, text: &str) -> Option<u32> {
-        self.by_text.get(text).copied()
+        if self.hashed {
+            return self.by_text.get(&*hash_category(text)).copied();
+        }
+        let found = self.by_text.get(text).copied();
+        found.or_else(|| self.by_number.get(&canonical_bits(text.parse().ok()?)).copied())
     }
 
     /// The code of a category given as a number.
     pub fn of_number(&self, number: f64) -> Option<u32> {
+        if self.hashed {
+            return self.of_text(&(number + 0.0).to_string());
+        }
         self.by_number.get(&canonical_bits(number)).copied()
     }
 }
@@ -67,6 +89,15 @@ impl Categories {
 /// `-0.0` and `0.0` are one category.
 fn canonical_bits(number: f64) -> u64 {
     (number + 0.0).to_bits()
+}
+
+/// Bytes in hexadecimal.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write;
+    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut out, byte| {
+        write!(out, "{byte:02x}").expect("writing to a String cannot fail");
+        out
+    })
 }
 
 /// How the values of a column are read.
@@ -80,6 +111,18 @@ pub enum ColumnKind {
     Boolean,
     /// One of a known set.
     Category(Categories),
+}
+
+impl ColumnKind {
+    /// The name of this kind in a baseline and in the API.
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Number => "numeric",
+            Self::Text => "text",
+            Self::Boolean => "boolean",
+            Self::Category(_) => "categorical",
+        }
+    }
 }
 
 /// One column of a model.

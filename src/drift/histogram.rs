@@ -76,6 +76,14 @@ impl Histogram {
         }
     }
 
+    /// Moves `n` observations from `missing` to `other`: a column of numbers holds both as `NaN`.
+    pub fn missing_to_other(&mut self, n: u64) {
+        let (missing, other) = (Self::missing_code(self.n_bins()), Self::other_code(self.n_bins()));
+        let n = n.min(self.0[missing]);
+        self.0[missing] -= n;
+        self.0[other] += n;
+    }
+
     /// Sets every count to zero.
     pub fn clear(&mut self) {
         self.0.fill(0);

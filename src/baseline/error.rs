@@ -1,0 +1,108 @@
+//! Why a file is no baseline.
+
+use std::io;
+use std::path::PathBuf;
+
+use crate::drift::score::ReferenceError;
+use crate::drift::{EdgeError, GroupError};
+
+/// A baseline that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum BaselineError {
+    /// The file cannot be read.
+    #[error("cannot read baseline {}; check the path and the volume mount", .path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The file cannot be written.
+    #[error("cannot write baseline {}", .path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Not JSON, or not with our fields.
+    #[error("not a baseline; make one with `driftd baseline build`")]
+    Json(#[source] serde_json::Error),
+    /// Of another format, or another major version of ours.
+    #[error(
+        "format is `{found}`, this driftd reads `{}`; rebuild the file with `driftd baseline build` of this version",
+        super::artifact::FORMAT
+    )]
+    Format {
+        /// What `format` says.
+        found: String,
+    },
+    /// A kind of feature that a later version may know.
+    #[error(
+        "feature `{feature}` is of kind `{kind}`, which this driftd does not know; update driftd or rebuild the file without it"
+    )]
+    Kind {
+        /// The feature.
+        feature: String,
+        /// What `kind` says.
+        kind: String,
+    },
+    /// Cut points that are none.
+    #[error("feature `{feature}`: bad bin edges; rebuild the file with `driftd baseline build`")]
+    Edges {
+        /// The feature.
+        feature: String,
+        /// What is wrong with them.
+        source: EdgeError,
+    },
+    /// Groups that are none.
+    #[error("feature `{feature}`: bad `group_starts`; rebuild the file with `driftd baseline build`")]
+    Groups {
+        /// The feature.
+        feature: String,
+        /// What is wrong with them.
+        source: GroupError,
+    },
+    /// Counts that do not fit the bins.
+    #[error(
+        "feature `{feature}`: the counts are not those of its bins; rebuild the file with `driftd baseline build`"
+    )]
+    Counts {
+        /// The feature.
+        feature: String,
+        /// What is wrong with them.
+        source: ReferenceError,
+    },
+    /// Fields that contradict each other.
+    #[error("feature `{feature}`: {problem}; rebuild the file with `driftd baseline build`")]
+    Inconsistent {
+        /// The feature.
+        feature: String,
+        /// What contradicts what.
+        problem: &'static str,
+    },
+    /// Baselines over different bins.
+    #[error("feature `{feature}`: {problem}; build all parts with `--edges-from` one of them")]
+    NotMergeable {
+        /// The feature.
+        feature: String,
+        /// How they differ.
+        problem: &'static str,
+    },
+}
+
+impl BaselineError {
+    /// What is wrong, as a label value: one of a fixed set.
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Read { .. } | Self::Write { .. } => "io",
+            Self::Json(_) => "json",
+            Self::Format { .. } => "format",
+            Self::Kind { .. } => "kind",
+            Self::Edges { .. } | Self::Groups { .. } | Self::Counts { .. } | Self::Inconsistent { .. } => {
+                "invalid"
+            }
+            Self::NotMergeable { .. } => "not_mergeable",
+        }
+    }
+}

@@ -1,5 +1,243 @@
-//! What the configuration file may say, and what the daemon runs on.
+//! What the configuration file may say ([`RawConfig`]), and what the daemon runs on ([`Config`]).
+//!
+//! The file is YAML and strict: a misspelt key is an error, never a silent default. Sizes and durations are written
+//! with their units (`1MiB`, `10s`).
 
-pub mod proxy;
+mod evaluation;
+mod model;
+mod proxy;
+mod units;
 
-pub use proxy::ProxyConfig;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::Deserialize;
+
+pub use evaluation::{EvaluationConfig, RawEvaluation, Window};
+pub use model::{ModelConfig, RawModel};
+pub use proxy::{ProxyConfig, RawProxy};
+pub use units::{ByteSize, HumanDuration};
+
+/// The file of `driftd run --config`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawConfig {
+    /// Where `/metrics`, `/livez`, `/readyz` and the API are served. Default `0.0.0.0:9464`.
+    #[serde(default = "default_admin")]
+    pub admin: SocketAddr,
+    /// The models watched, each against its own baseline.
+    #[serde(default)]
+    pub models: Vec<RawModel>,
+    /// When and over which windows drift is judged.
+    #[serde(default)]
+    pub evaluation: RawEvaluation,
+    /// The ways traffic comes in.
+    #[serde(default)]
+    pub taps: Vec<RawTap>,
+    /// Bounds of what `/metrics` shows.
+    #[serde(default)]
+    pub metrics: RawMetrics,
+    /// The queue between taps and counting.
+    #[serde(default)]
+    pub pipeline: RawPipeline,
+    /// How long requests in flight may take to complete after SIGTERM. Default `30s`.
+    #[serde(default = "default_grace")]
+    pub shutdown_grace: HumanDuration,
+}
+
+/// One entry of `taps`.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RawTap {
+    /// A reverse proxy in front of the model server.
+    Proxy(RawProxy),
+}
+
+/// The section `metrics`.
+#[derive(Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RawMetrics {
+    /// Series of features a process may export; features past it are still judged, and counted as cut. Default 20000.
+    pub max_series: usize,
+}
+
+/// The section `pipeline`.
+#[derive(Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RawPipeline {
+    /// Threads that decode and count, each with its own queue and counters. Default 1, enough for a pod; a daemon wants more.
+    pub shards: usize,
+    /// Exchanges one shard's queue holds; more are dropped and counted. Default 4096. Memory is bounded by
+    /// `max_mirrored_bytes` of the tap, not by this.
+    pub queue_capacity: usize,
+}
+
+impl Default for RawMetrics {
+    fn default() -> Self {
+        Self { max_series: 20_000 }
+    }
+}
+
+impl Default for RawPipeline {
+    fn default() -> Self {
+        Self { shards: 1, queue_capacity: 4096 }
+    }
+}
+
+const fn default_admin() -> SocketAddr {
+    SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED), 9464)
+}
+
+const fn default_grace() -> HumanDuration {
+    HumanDuration(Duration::from_secs(30))
+}
+
+/// Who we watch for: not in the file, as in a pod the downward API knows it (`DRIFTD_NAMESPACE`, `DRIFTD_INFERENCESERVICE`).
+#[derive(Clone, Debug, Default)]
+pub struct Identity {
+    /// Label `namespace` of every model series.
+    pub namespace: String,
+    /// Label `inferenceservice` of every model series.
+    pub inferenceservice: String,
+}
+
+/// A configuration that has been checked as a whole.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where the admin listener binds.
+    pub admin: SocketAddr,
+    /// The models watched.
+    pub models: Vec<ModelConfig>,
+    /// When and over which windows drift is judged.
+    pub evaluation: EvaluationConfig,
+    /// The proxy.
+    pub proxy: ProxyConfig,
+    /// Series of features a process may export.
+    pub max_series: usize,
+    /// Threads that decode and count.
+    pub n_shards: usize,
+    /// Exchanges one shard's queue holds.
+    pub queue_capacity: usize,
+    /// How long requests in flight may take after the stop signal.
+    pub shutdown_grace: Duration,
+}
+
+/// Why a configuration cannot be run on.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read configuration {}; check `--config`", .path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The file is not what [`RawConfig`] describes.
+    #[error("configuration {}: {message}", .path.display())]
+    Parse {
+        /// The file.
+        path: PathBuf,
+        /// Where and what, in the parser's words.
+        message: String,
+    },
+    /// A value is out of its range, or two contradict each other.
+    #[error("`{key}` {problem}")]
+    Invalid {
+        /// The key, as written in the file.
+        key: &'static str,
+        /// What is wrong and what to write instead.
+        problem: String,
+    },
+}
+
+impl ConfigError {
+    pub(crate) fn invalid(key: &'static str, problem: impl Into<String>) -> Self {
+        Self::Invalid { key, problem: problem.into() }
+    }
+}
+
+impl Config {
+    /// Every default, around one proxy: what the flags of `driftd run` can say.
+    pub fn new(proxy: ProxyConfig, models: Vec<ModelConfig>) -> Self {
+        let (metrics, pipeline) = (RawMetrics::default(), RawPipeline::default());
+        Self {
+            admin: default_admin(),
+            models,
+            evaluation: EvaluationConfig::default(),
+            proxy,
+            max_series: metrics.max_series,
+            n_shards: pipeline.shards,
+            queue_capacity: pipeline.queue_capacity,
+            shutdown_grace: default_grace().0,
+        }
+    }
+
+    /// Reads and checks a file.
+    ///
+    /// # Errors
+    /// [`ConfigError`] names the file, the key and what to do.
+    pub fn read(path: &Path) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+        let raw: RawConfig = serde_saphyr::from_str(&text)
+            .map_err(|error| ConfigError::Parse { path: path.to_owned(), message: error.to_string() })?;
+        Self::try_from(raw)
+    }
+}
+
+impl TryFrom<RawConfig> for Config {
+    type Error = ConfigError;
+
+    fn try_from(raw: RawConfig) -> Result<Self, ConfigError> {
+        let mut taps = raw.taps.into_iter();
+        let proxy = match (taps.next(), taps.next()) {
+            (Some(RawTap::Proxy(proxy)), None) => ProxyConfig::try_from(proxy)?,
+            (None, _) => {
+                return Err(ConfigError::invalid(
+                    "taps",
+                    "is empty; add `- proxy: {listen: 0.0.0.0:8080, upstream: http://127.0.0.1:8081}`",
+                ));
+            }
+            (Some(_), Some(_)) => {
+                return Err(ConfigError::invalid(
+                    "taps",
+                    "has more than one entry; run one driftd per proxy",
+                ));
+            }
+        };
+        let models: Vec<_> = raw.models.into_iter().map(ModelConfig::from).collect();
+        for (idx, model) in models.iter().enumerate() {
+            if models[..idx].iter().any(|other| other.name == model.name && other.version == model.version) {
+                return Err(ConfigError::invalid(
+                    "models",
+                    format!(
+                        "names model `{}` version `{}` twice; give each its own `version`",
+                        model.name.as_deref().unwrap_or(""),
+                        model.version.as_deref().unwrap_or("")
+                    ),
+                ));
+            }
+        }
+        if !(1..=256).contains(&raw.pipeline.shards) {
+            return Err(ConfigError::invalid("pipeline.shards", "must be between 1 and 256"));
+        }
+        if raw.pipeline.queue_capacity == 0 {
+            return Err(ConfigError::invalid("pipeline.queue_capacity", "must be at least 1"));
+        }
+        Ok(Self {
+            admin: raw.admin,
+            models,
+            evaluation: EvaluationConfig::try_from(raw.evaluation)?,
+            proxy,
+            max_series: raw.metrics.max_series,
+            n_shards: raw.pipeline.shards,
+            queue_capacity: raw.pipeline.queue_capacity,
+            shutdown_grace: raw.shutdown_grace.0,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,79 @@
+//! Series of the process itself: what was not understood, how long a tick takes, who we are.
+
+use prometheus::{
+    Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+};
+
+use crate::decode::Format;
+
+/// Series of the process itself.
+#[derive(Clone, Debug)]
+pub struct ProcessMetrics {
+    decode_errors: IntCounterVec,
+    baseline_errors: IntCounterVec,
+    /// How long merging, scoring and publishing take.
+    pub evaluation_seconds: Histogram,
+    /// Bytes held by copies of exchanges, in flight and queued.
+    pub mirrored_bytes: IntGauge,
+    /// Per-feature series that `metrics.max_series` kept out of `/metrics`.
+    pub series_cut: IntCounter,
+}
+
+impl ProcessMetrics {
+    /// Registers the series, `process_*` and `driftd_build_info` among them.
+    ///
+    /// # Errors
+    /// If the registry has them already.
+    pub fn register(registry: &Registry) -> prometheus::Result<Self> {
+        let decode_errors = IntCounterVec::new(
+            Opts::new(
+                "driftd_decode_errors_total",
+                "Copied exchanges that could not be counted, in whole or in part.",
+            ),
+            &["format", "reason"],
+        )?;
+        let baseline_errors = IntCounterVec::new(
+            Opts::new("driftd_baseline_errors_total", "Failed attempts to load a baseline, by reason."),
+            &["reason"],
+        )?;
+        let evaluation_seconds = Histogram::with_opts(
+            HistogramOpts::new(
+                "driftd_evaluation_seconds",
+                "Time taken to merge, score and publish all models.",
+            )
+            .buckets(prometheus::exponential_buckets(1e-5, 4.0, 10)?),
+        )?;
+        let mirrored_bytes = IntGauge::new(
+            "driftd_tap_mirrored_bytes",
+            "Bytes held by copies of exchanges, in flight and queued, against max_mirrored_bytes.",
+        )?;
+        let series_cut = IntCounter::new(
+            "driftd_metrics_series_cut_total",
+            "Per-feature series that metrics.max_series kept out of /metrics; the features are still judged.",
+        )?;
+        let build_info = IntGaugeVec::new(
+            Opts::new("driftd_build_info", "Always 1; the version is a label."),
+            &["version"],
+        )?;
+        build_info.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+        registry.register(Box::new(decode_errors.clone()))?;
+        registry.register(Box::new(baseline_errors.clone()))?;
+        registry.register(Box::new(evaluation_seconds.clone()))?;
+        registry.register(Box::new(mirrored_bytes.clone()))?;
+        registry.register(Box::new(series_cut.clone()))?;
+        registry.register(Box::new(build_info))?;
+        #[cfg(target_os = "linux")]
+        registry.register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))?;
+        Ok(Self { decode_errors, baseline_errors, evaluation_seconds, mirrored_bytes, series_cut })
+    }
+
+    /// Counts exchanges that could not be counted; `reason` comes from an error's `kind`.
+    pub fn count_decode_errors(&self, format: Format, reason: &'static str, n: u64) {
+        self.decode_errors.with_label_values(&[format.as_str(), reason]).inc_by(n);
+    }
+
+    /// Counts a baseline that could not be loaded; `reason` comes from the error's `kind`.
+    pub fn count_baseline_error(&self, reason: &'static str) {
+        self.baseline_errors.with_label_values(&[reason]).inc();
+    }
+}

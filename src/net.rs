@@ -7,3 +7,9 @@ pub mod preface;
 pub use accept::accept;
 pub use answer::{Fault, json_error};
 pub use preface::{Preface, Sniffed, sniff};
+
+/// An error and what caused it, on one line.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}

@@ -1,7 +1,18 @@
-//! From mirrored bytes to counts: bounded queues, and shards that own their counters.
+//! From mirrored bytes to verdicts: bounded queues, shards that own their counters, and the tick that merges,
+//! scores and publishes.
 
+pub mod evaluate;
 pub mod exchange;
 pub mod intake;
+pub mod model;
+pub mod report;
+pub mod shard;
+mod state;
 
+pub use evaluate::Evaluator;
 pub use exchange::{Exchange, MirrorBudget, MirrorError, MirroredBody};
 pub use intake::{Intake, Refused};
+pub use model::{Found, Model, Models};
+pub use report::Report;
+pub use shard::{Shard, ShardHandle};
+pub use state::Context;

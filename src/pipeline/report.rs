@@ -1,0 +1,190 @@
+//! What the last tick found, as `/api/v1/drift` shows it.
+
+use serde::Serialize;
+
+use crate::baseline::Role;
+use crate::drift::score::Scores;
+use crate::drift::verdict::Thresholds;
+use crate::telemetry::ModelLabels;
+
+/// All models, as of one tick.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Report {
+    /// When, in seconds since the Unix epoch; 0 before the first tick.
+    pub evaluated_at: f64,
+    /// One a loaded model.
+    pub models: Vec<ModelReport>,
+    /// Configured models that are not watched, and why.
+    pub baseline_errors: Vec<BaselineProblem>,
+}
+
+/// A baseline that could not be loaded.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct BaselineProblem {
+    /// The file.
+    pub path: String,
+    /// What is wrong with it, and what to do.
+    pub error: String,
+}
+
+/// One model.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ModelReport {
+    /// Its identity.
+    #[serde(flatten)]
+    pub labels: ModelLabels,
+    /// What it is held against.
+    pub baseline: BaselineReport,
+    /// Rows counted since the start.
+    pub rows: RoleCounts,
+    /// When the last row was counted, in seconds since the Unix epoch.
+    pub last_row_at: Option<f64>,
+    /// The verdict in each window, shortest first.
+    pub windows: Vec<ModelWindow>,
+    /// Every feature and prediction, in the order of the baseline.
+    pub features: Vec<FeatureReport>,
+    /// Rows that broke the contract since the start.
+    pub violations: Vec<ViolationReport>,
+    /// Names of features in the traffic that the baseline does not know, at most a few dozen.
+    pub unexpected_features: Vec<Box<str>>,
+}
+
+/// Identity of a baseline.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct BaselineReport {
+    /// SHA-256 of the file.
+    pub sha256: String,
+    /// Rows it was built from.
+    pub rows: u64,
+}
+
+/// A count for each role.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct RoleCounts {
+    /// Inputs of the model.
+    pub feature: u64,
+    /// Outputs of the model.
+    pub prediction: u64,
+}
+
+/// A model in one window.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ModelWindow {
+    /// The window.
+    pub window: String,
+    /// `no_data` (no feature has a verdict), `ok`, `warning` or `drift`.
+    pub verdict: &'static str,
+    /// Why, while the verdict is `drift`.
+    pub cause: Option<&'static str>,
+    /// Features and predictions that drifted.
+    pub drifted: Vec<String>,
+}
+
+/// One feature or prediction.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct FeatureReport {
+    /// Its name.
+    pub name: String,
+    /// Feature or prediction.
+    pub role: Role,
+    /// How its values are read.
+    pub kind: &'static str,
+    /// Identifies its cut points, as the label `edges`.
+    pub edges: String,
+    /// What each PSI group holds, then `missing`, then `other`: the order of all counts here.
+    pub bins: Vec<String>,
+    /// Rows of the baseline in each.
+    pub baseline: Vec<u64>,
+    /// Each window, shortest first.
+    pub windows: Vec<FeatureWindow>,
+}
+
+/// A feature in one window.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct FeatureWindow {
+    /// The window.
+    pub window: String,
+    /// `filling`, `stale`, `ok`, `warning` or `drift`.
+    pub verdict: &'static str,
+    /// Rows in the window.
+    pub samples: u64,
+    /// Rows it needs before it has scores.
+    pub min_samples: u64,
+    /// Rows of the window in each bin.
+    pub counts: Vec<u64>,
+    /// Scores, once there are enough rows.
+    pub scores: Option<ScoreReport>,
+}
+
+/// Scores and what they are held against.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct ScoreReport {
+    /// Population stability index over the groups, nats.
+    pub psi: f64,
+    /// What `psi` is expected to be without any drift, at these sample sizes.
+    pub psi_null: f64,
+    /// `psi` from which the effect counts.
+    pub psi_threshold: f64,
+    /// Kolmogorov–Smirnov statistic over the fine bins; numbers only.
+    pub ks: Option<f64>,
+    /// Its asymptotic p-value.
+    pub ks_p_value: Option<f64>,
+    /// `ks` from which the effect counts; numbers only.
+    pub ks_threshold: Option<f64>,
+    /// Jensen–Shannon distance, base 2, 0 to 1.
+    pub js: f64,
+    /// Wasserstein-1 distance in standard deviations of the baseline; numbers only.
+    pub wasserstein: Option<f64>,
+    /// Hellinger distance, 0 to 1.
+    pub hellinger: f64,
+    /// Total variation distance, 0 to 1.
+    pub total_variation: f64,
+    /// p-value of the chi-square test; categories only.
+    pub chi_square_p_value: Option<f64>,
+}
+
+impl ScoreReport {
+    pub(super) fn new(scores: &Scores, thresholds: &Thresholds) -> Self {
+        Self {
+            psi: scores.psi.0,
+            psi_null: scores.psi_null,
+            psi_threshold: thresholds.psi_in_force(scores).0,
+            ks: scores.ks.map(|ks| ks.0),
+            ks_p_value: scores.ks_p.map(|p| p.0),
+            ks_threshold: scores.ks.map(|_| thresholds.ks),
+            js: scores.js.0,
+            wasserstein: scores.wasserstein.map(|distance| distance.0),
+            hellinger: scores.hellinger.0,
+            total_variation: scores.total_variation.0,
+            chi_square_p_value: scores.chi_square_p.map(|p| p.0),
+        }
+    }
+
+    /// The scores that have a series, by the label `statistic`.
+    pub(super) fn exported(self) -> Vec<(&'static str, f64)> {
+        let scores = [
+            ("psi", Some(self.psi)),
+            ("ks", self.ks),
+            ("js", Some(self.js)),
+            ("wasserstein", self.wasserstein),
+        ];
+        scores.into_iter().filter_map(|(statistic, score)| Some((statistic, score?))).collect()
+    }
+
+    /// The thresholds that have a series, by the label `statistic`.
+    pub(super) fn exported_thresholds(self) -> Vec<(&'static str, f64)> {
+        let thresholds = [("psi", Some(self.psi_threshold)), ("ks", self.ks_threshold)];
+        thresholds.into_iter().filter_map(|(statistic, threshold)| Some((statistic, threshold?))).collect()
+    }
+}
+
+/// Rows that broke the contract in one way.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ViolationReport {
+    /// The feature; `_unexpected` for those the baseline does not know.
+    pub feature: String,
+    /// In which way.
+    pub reason: &'static str,
+    /// In how many rows.
+    pub rows: u64,
+}

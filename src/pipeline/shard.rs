@@ -1,0 +1,214 @@
+//! One thread that decodes exchanges and counts their rows. It owns its counters: the only lock is its own, taken once
+//! an exchange and contended once a tick.
+
+use std::collections::{BTreeSet, HashMap};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::mpsc::{self, error::TryRecvError};
+use tracing::{debug, error};
+
+use super::model::{Found, Model, Models};
+use super::{Exchange, MirroredBody};
+use crate::baseline::Role;
+use crate::decode::{self, Batch, Column, DecodeError, Format, Route, ViolationReason};
+use crate::drift::{Histogram, kernels};
+
+/// How long an idle shard naps before it looks again. Waking a thread costs the tap a system call an exchange; a look
+/// every few milliseconds costs nothing and is a thousandth of the tick.
+const NAP: Duration = Duration::from_millis(2);
+/// Naps without work before the shard waits to be woken: a quiet pod burns no cycles.
+const N_NAPS: u32 = 25;
+/// Names of unexpected features kept for one model.
+pub(super) const MAX_UNEXPECTED: usize = 64;
+/// A decoded body may be this many times as long as its copy on the wire may.
+const MAX_INFLATION: usize = 8;
+
+/// What one shard has counted since the last tick.
+#[derive(Debug, Default)]
+pub struct ShardCounts {
+    /// One a configured model, empty until its first exchange.
+    pub models: Vec<Option<ModelCounts>>,
+    /// What could not be counted, by format and reason.
+    pub errors: HashMap<(Format, &'static str), u64>,
+}
+
+/// What one shard has counted for one model.
+#[derive(Debug)]
+pub struct ModelCounts {
+    /// In the order of the schema.
+    pub histograms: Vec<Histogram>,
+    /// Rows of features and of predictions.
+    pub rows: [u64; 2],
+    /// Rows that broke the contract, by column (`None`: unknown to the baseline) and reason.
+    pub violations: HashMap<(Option<usize>, ViolationReason), u64>,
+    /// Names of features unknown to the baseline, for the API.
+    pub unexpected: BTreeSet<Box<str>>,
+}
+
+impl ModelCounts {
+    fn new(model: &Model) -> Self {
+        let zero = |reference: &crate::drift::score::Reference| Histogram::new(reference.bins().n_bins());
+        Self {
+            histograms: model.references.iter().map(zero).collect(),
+            rows: [0; 2],
+            violations: HashMap::new(),
+            unexpected: BTreeSet::new(),
+        }
+    }
+
+    /// Counts the rows of one exchange.
+    fn record(&mut self, model: &Model, batch: &Batch) {
+        for ((column, recorder), histogram) in
+            batch.columns.iter().zip(&model.recorders).zip(&mut self.histograms)
+        {
+            match (column, recorder) {
+                (Column::Numbers { values, n_other }, Some(recorder)) => {
+                    recorder.record(values, histogram);
+                    histogram.missing_to_other(*n_other);
+                }
+                (Column::Codes(codes), _) => kernels::record_codes(codes, histogram),
+                // A schema makes Numbers only where the reference has edges.
+                (Column::Numbers { .. }, None) => debug!("column without edges"),
+            }
+        }
+        for role in [Role::Feature, Role::Prediction] {
+            self.rows[role as usize] += batch.n_rows(role) as u64;
+        }
+        for violation in &batch.violations {
+            *self.violations.entry((violation.column, violation.reason)).or_default() += violation.n_rows;
+        }
+        for name in &batch.unexpected {
+            if self.unexpected.len() < MAX_UNEXPECTED && !self.unexpected.contains(name) {
+                self.unexpected.insert(name.clone());
+            }
+        }
+    }
+
+    /// Forgets the counts and keeps the memory.
+    fn clear(&mut self) {
+        self.histograms.iter_mut().for_each(Histogram::clear);
+        self.rows = [0; 2];
+        self.violations.clear();
+        self.unexpected.clear();
+    }
+}
+
+impl ShardCounts {
+    /// Forgets the counts and keeps the memory.
+    pub fn clear(&mut self) {
+        self.models.iter_mut().flatten().for_each(ModelCounts::clear);
+        self.errors.clear();
+    }
+}
+
+/// The evaluator's side of a shard.
+#[derive(Clone, Debug)]
+pub struct ShardHandle(Arc<Mutex<ShardCounts>>);
+
+impl ShardHandle {
+    /// Swaps what was counted since the last call with `spare`, which must be cleared.
+    pub fn take(&self, spare: &mut ShardCounts) {
+        std::mem::swap(&mut *lock(&self.0), spare);
+    }
+}
+
+/// Counts are plain numbers, valid wherever a panic may have stopped: a poisoned lock is taken all the same.
+fn lock(counts: &Mutex<ShardCounts>) -> MutexGuard<'_, ShardCounts> {
+    counts.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A thread's worth of decoding and counting.
+#[derive(Debug)]
+pub struct Shard {
+    queue: mpsc::Receiver<Exchange>,
+    models: Arc<Models>,
+    counts: Arc<Mutex<ShardCounts>>,
+    batches: Vec<Option<Batch>>,
+    max_body_bytes: usize,
+}
+
+impl Shard {
+    /// Behind `queue`; a body is at most `max_body_bytes` on the wire.
+    pub fn new(queue: mpsc::Receiver<Exchange>, models: Arc<Models>, max_body_bytes: usize) -> Self {
+        Self { queue, models, counts: Arc::default(), batches: Vec::new(), max_body_bytes }
+    }
+
+    /// Where the evaluator takes the counts.
+    pub fn handle(&self) -> ShardHandle {
+        ShardHandle(Arc::clone(&self.counts))
+    }
+
+    /// Counts until every intake is gone and the queue is empty.
+    pub fn run(mut self) {
+        while let Some(exchange) = self.next() {
+            // One exchange that finds a bug in a decoder must not end the counting of all others.
+            let counted = catch_unwind(AssertUnwindSafe(|| self.count(&exchange)));
+            if counted.is_err() {
+                error!(model = %exchange.route.model, format = exchange.route.format.as_str(), "decoder panicked, exchange not counted");
+                self.count_error(exchange.route.format, "panic");
+                self.batches.clear();
+            }
+        }
+    }
+
+    fn next(&mut self) -> Option<Exchange> {
+        for _ in 0..N_NAPS {
+            match self.queue.try_recv() {
+                Ok(exchange) => return Some(exchange),
+                Err(TryRecvError::Disconnected) => return None,
+                Err(TryRecvError::Empty) => std::thread::sleep(NAP),
+            }
+        }
+        self.queue.blocking_recv()
+    }
+
+    fn count(&mut self, exchange: &Exchange) {
+        let models = Arc::clone(&self.models);
+        let format = exchange.route.format;
+        let (idx, model) = match models.find(&exchange.route) {
+            Found::Model(idx, model) => (idx, model),
+            Found::NoBaseline => return self.count_error(format, "no_baseline"),
+            Found::Unknown => return self.count_error(format, "unknown_model"),
+        };
+        self.batches.resize_with(models.len(), || None);
+        let mut batch = self.batches[idx].take().unwrap_or_else(|| Batch::new(&model.schema));
+        batch.clear();
+        for (role, body) in [(Role::Feature, &exchange.request), (Role::Prediction, &exchange.response)] {
+            if let Err(error) = self.decode(role, &exchange.route, body, model, &mut batch) {
+                debug!(%error, model = %model.name, role = role.as_str(), "body not understood");
+                self.count_error(format, error.kind());
+            }
+        }
+        let mut counts = lock(&self.counts);
+        counts.models.resize_with(models.len(), || None);
+        counts.models[idx].get_or_insert_with(|| ModelCounts::new(model)).record(model, &batch);
+        drop(counts);
+        self.batches[idx] = Some(batch);
+    }
+
+    fn decode(
+        &self,
+        role: Role,
+        route: &Route,
+        body: &MirroredBody,
+        model: &Model,
+        batch: &mut Batch,
+    ) -> Result<(), DecodeError> {
+        let encoding = body.content_encoding.as_ref().map(|value| value.to_str().unwrap_or("?"));
+        let bytes = decode::decode_content(
+            encoding,
+            body.as_slice(),
+            self.max_body_bytes.saturating_mul(MAX_INFLATION),
+        )?;
+        match role {
+            Role::Feature => decode::decode_request(route.format, &bytes, &model.schema, batch),
+            Role::Prediction => decode::decode_response(route.format, &bytes, &model.schema, batch),
+        }
+    }
+
+    fn count_error(&self, format: Format, reason: &'static str) {
+        *lock(&self.counts).errors.entry((format, reason)).or_default() += 1;
+    }
+}

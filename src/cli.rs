@@ -1,1 +1,57 @@
-//! cli
+//! Arguments, one file a subcommand: parse, call the library, print.
+
+pub mod baseline;
+pub mod demo;
+pub mod run;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// What the exit code says; `0` and `1` are answers, the rest are failures.
+pub mod exit {
+    /// Bad arguments or input.
+    pub const USAGE: u8 = 2;
+    /// A service that we need failed.
+    pub const UNAVAILABLE: u8 = 69;
+    /// A bug.
+    pub const BUG: u8 = 70;
+}
+
+/// Watches machine-learning models in production: taps inference traffic, finds drift.
+#[derive(Debug, Parser)]
+#[command(name = "driftd", version, max_term_width = 110)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Run(Box<run::RunArgs>),
+    Baseline(baseline::BaselineArgs),
+    Demo(demo::DemoArgs),
+}
+
+impl Cli {
+    /// Runs the subcommand.
+    ///
+    /// # Errors
+    /// What went wrong, for `main` to print; its exit code is [`exit_code`]'s.
+    pub fn run(self) -> anyhow::Result<ExitCode> {
+        match self.command {
+            Command::Run(args) => run::run(*args),
+            Command::Baseline(args) => baseline::run(args),
+            Command::Demo(args) => demo::run(args),
+        }
+    }
+}
+
+/// The exit code of an error: our own bugs are told from bad input and from services that failed.
+pub fn exit_code(error: &anyhow::Error) -> u8 {
+    match error.downcast_ref::<crate::app::AppError>() {
+        Some(crate::app::AppError::Metrics(_)) => exit::BUG,
+        Some(crate::app::AppError::Thread(_)) => exit::UNAVAILABLE,
+        Some(crate::app::AppError::Bind { .. }) | None => exit::USAGE,
+    }
+}

@@ -1,0 +1,128 @@
+//! `driftd run`: the sidecar.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::Args;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing::info;
+
+use crate::app::App;
+use crate::config::{Config, Identity, ModelConfig, ProxyConfig};
+use crate::telemetry::log::{self, LogFormat};
+
+/// Forward traffic to a model server and watch it for drift.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  driftd run --listen :8080 --upstream http://127.0.0.1:8081 --baseline credit.json
+  driftd run --config driftd.yaml
+
+The first puts driftd in front of a server on port 8081: point callers at port 8080, Prometheus at :9464/metrics.
+SIGTERM or Ctrl-C lets requests in flight complete, then ends with exit code 0.")]
+pub struct RunArgs {
+    /// Configuration file; without it, --listen and --upstream say all that is needed
+    #[arg(long, env = "DRIFTD_CONFIG", conflicts_with_all = ["listen", "upstream", "admin", "baseline", "model", "model_version"])]
+    config: Option<PathBuf>,
+    /// Where callers connect
+    #[arg(long, value_parser = socket_addr, required_unless_present = "config", value_name = "[HOST]:PORT")]
+    listen: Option<SocketAddr>,
+    /// The model server
+    #[arg(long, required_unless_present = "config", value_name = "URL")]
+    upstream: Option<String>,
+    /// Where metrics, health and the API are served [default: :9464]
+    #[arg(long, value_parser = socket_addr, value_name = "[HOST]:PORT")]
+    admin: Option<SocketAddr>,
+    /// The model's baseline, from `driftd baseline build`
+    #[arg(long, value_name = "FILE")]
+    baseline: Option<PathBuf>,
+    /// The model's name in request paths [default: the baseline's; if it has none, every name]
+    #[arg(long, requires = "baseline", value_name = "NAME")]
+    model: Option<String>,
+    /// The model's version, for labels [default: the baseline's]
+    #[arg(long, requires = "baseline", value_name = "VERSION")]
+    model_version: Option<String>,
+    /// Threads that forward traffic
+    #[arg(long, env = "DRIFTD_THREADS", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=256))]
+    threads: u16,
+    /// Which log lines to write, like `info` or `driftd=debug`
+    #[arg(long, env = "DRIFTD_LOG", default_value = "info")]
+    log: String,
+    /// How log lines look
+    #[arg(long, env = "DRIFTD_LOG_FORMAT", default_value = "text")]
+    log_format: LogFormat,
+    /// Label `namespace` of every series of a model
+    #[arg(long, env = "DRIFTD_NAMESPACE", default_value = "")]
+    namespace: String,
+    /// Label `inferenceservice` of every series of a model
+    #[arg(long, env = "DRIFTD_INFERENCESERVICE", default_value = "")]
+    inferenceservice: String,
+}
+
+/// `:8080` is every interface, as users of other proxies write it.
+fn socket_addr(text: &str) -> Result<SocketAddr, String> {
+    let full =
+        if text.starts_with(':') { format!("{}{text}", Ipv4Addr::UNSPECIFIED) } else { text.to_owned() };
+    full.parse().map_err(|_| format!("`{text}` is not an address; write it like `:8080` or `127.0.0.1:8080`"))
+}
+
+impl RunArgs {
+    fn config(&self) -> anyhow::Result<Config> {
+        if let Some(path) = &self.config {
+            return Ok(Config::read(path)?);
+        }
+        let (Some(listen), Some(upstream)) = (self.listen, &self.upstream) else {
+            anyhow::bail!("--listen and --upstream are needed where there is no --config");
+        };
+        let models = self.baseline.iter().map(|baseline| ModelConfig {
+            name: self.model.clone(),
+            version: self.model_version.clone(),
+            baseline: baseline.clone(),
+        });
+        let mut config = Config::new(ProxyConfig::new(listen, upstream)?, models.collect());
+        if let Some(admin) = self.admin {
+            config.admin = admin;
+        }
+        Ok(config)
+    }
+}
+
+/// Runs until SIGTERM or SIGINT.
+///
+/// # Errors
+/// If the configuration is wrong or a socket cannot be bound.
+pub fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
+    log::init(&args.log, args.log_format).with_context(|| format!("`--log {}`", args.log))?;
+    let config = args.config()?;
+    let identity = Identity { namespace: args.namespace, inferenceservice: args.inferenceservice };
+    runtime(args.threads)?.block_on(async {
+        let app = App::bind(config, identity).await?;
+        info!(admin = %app.admin_addr()?, "serving /metrics, /livez, /readyz and /api/v1/drift");
+        app.run(stop_signal()?).await?;
+        Ok(ExitCode::SUCCESS)
+    })
+}
+
+/// One thread keeps everything on one core, where nothing needs to be handed over.
+pub(super) fn runtime(threads: u16) -> anyhow::Result<tokio::runtime::Runtime> {
+    let mut builder = match threads {
+        1 => tokio::runtime::Builder::new_current_thread(),
+        _ => tokio::runtime::Builder::new_multi_thread(),
+    };
+    builder
+        .worker_threads(threads.into())
+        .thread_name("driftd-io")
+        .enable_all()
+        .build()
+        .context("starting the runtime")
+}
+
+/// Resolves at the first SIGTERM or SIGINT.
+pub(super) fn stop_signal() -> anyhow::Result<impl Future<Output = ()>> {
+    let mut terminate = signal(SignalKind::terminate()).context("watching for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("watching for SIGINT")?;
+    Ok(async move {
+        tokio::select! { _ = terminate.recv() => (), _ = interrupt.recv() => () }
+    })
+}

@@ -1,4 +1,4 @@
-//! What the proxy costs, beside HAProxy and nginx doing no more than passing on: `cargo bench --bench proxy`.
+//! What the proxy costs, beside `HAProxy` and nginx doing no more than passing on: `cargo bench --bench proxy`.
 //!
 //! CPU is what the kernel charged the proxy's process for, at full load over 16 connections; latency is measured from
 //! when a request was due, at a rate that leaves the machine idle most of the time. Each proxy is a process of its own
@@ -52,12 +52,12 @@ async fn be_the_proxy(role: &str) {
         max_body_bytes: 1 << 20,
         max_mirrored_bytes: 8 << 20,
         connect_timeout: Duration::from_secs(5),
-        upstream_timeout: Duration::from_secs(60),
+        upstream_timeout: Duration::from_mins(1),
         upstream_idle_timeout: Duration::from_secs(4),
     };
     let (queue, mut exchanges) = tokio::sync::mpsc::channel(256);
     let metrics = TapMetrics::register(&prometheus::Registry::new(), "proxy").unwrap();
-    let proxy = Proxy::bind(&config, Intake::new(queue), metrics).await.unwrap();
+    let proxy = Proxy::bind(&config, Intake::new([queue]), metrics).await.unwrap();
     println!("{}", proxy.local_addr());
     tokio::spawn(async move { while exchanges.recv().await.is_some() {} });
     proxy.run(std::future::pending()).await;

@@ -1,3 +1,11 @@
-//! The whole daemon or one part of it, on real sockets, in one test binary.
+//! Integration tests: one binary, one module a subject.
+#![allow(clippy::float_cmp, reason = "counts in an exposition are whole numbers")]
 
+mod assets;
+mod baseline;
+mod daemon;
+mod process;
 mod proxy;
+mod real;
+mod support;
+mod wire;

@@ -41,7 +41,7 @@ pub fn config(upstream: SocketAddr) -> ProxyConfig {
         max_body_bytes: 1 << 20,
         max_mirrored_bytes: 8 << 20,
         connect_timeout: Duration::from_secs(5),
-        upstream_timeout: Duration::from_secs(60),
+        upstream_timeout: Duration::from_mins(1),
         upstream_idle_timeout: Duration::from_secs(4),
     }
 }
@@ -56,12 +56,20 @@ impl TestProxy {
         let (queue, exchanges) = mpsc::channel(n_queued);
         let registry = Registry::new();
         let metrics = TapMetrics::register(&registry, "proxy").unwrap();
-        let proxy = Proxy::bind(&config, Intake::new(queue), metrics).await.unwrap();
+        let proxy = Proxy::bind(&config, Intake::new([queue]), metrics).await.unwrap();
         let (addr, health, budget) = (proxy.local_addr(), proxy.upstream_health(), proxy.budget());
         let stop = CancellationToken::new();
         let running = tokio::spawn(proxy.run(stop.clone().cancelled_owned()));
-        let _stop_on_drop = stop.clone().drop_guard();
-        Self { addr, exchanges, health, budget, registry, stop, running, _stop_on_drop }
+        Self {
+            addr,
+            exchanges,
+            health,
+            budget,
+            registry,
+            running,
+            _stop_on_drop: stop.clone().drop_guard(),
+            stop,
+        }
     }
 
     pub async fn connect(&self) -> Peer {

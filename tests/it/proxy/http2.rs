@@ -48,6 +48,7 @@ fn trailers(name: &'static str, value: &'static str) -> Frame<Bytes> {
     Frame::trailers(trailers)
 }
 
+#[expect(clippy::unused_async, reason = "hyper's services are async")]
 /// A model server that sends back each frame of the request as it comes, and ends with `grpc-status`.
 async fn echo(request: Request<Incoming>, grpc_status: &'static str) -> Result<Response<Fed>, Infallible> {
     assert_eq!(request.version(), Version::HTTP_2);

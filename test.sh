@@ -1,0 +1,165 @@
+#!/usr/bin/env bash
+# Runs every test of this repository, after installing what they need and is missing. `./test.sh --help` tells more.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")"
+
+UV_VERSION=0.13.9
+CACHE="${XDG_CACHE_HOME:-$HOME/.cache}/driftd-test"
+REQUIREMENTS=tests/it/python
+
+usage() {
+  cat <<'END'
+usage: ./test.sh [ARGUMENT…]     all tests; arguments go to `cargo test` (a filter, `-- --nocapture`, …)
+       ./test.sh --soak          the long tests, in release mode
+       ./test.sh --cluster       the tests on a Kubernetes cluster
+       ./test.sh --env           only installs what is missing, and prints the variables that the tests read:
+                                 eval "$(./test.sh --env)" && cargo test
+
+The tests drive real model servers (MLServer, KServe) and Prometheus. What is missing of these comes from Debian and
+PyPI and goes to ${XDG_CACHE_HOME:-~/.cache}/driftd-test: Prometheus unpacked there rather than installed, as its
+package starts a service, and the Python servers in virtual environments (600 MB). Only a missing C compiler or Python
+is installed on the machine itself, which takes root. Runs may go on side by side.
+END
+}
+
+say() { printf 'test.sh: %s\n' "$*" >&2; }
+die() {
+  say "$@"
+  exit 1
+}
+
+# The Debian packages named, installed on this machine.
+install_packages() {
+  command -v apt-get > /dev/null || die "missing: $* (these are Debian's names; there is no apt-get here to install them)"
+  [[ $EUID == 0 ]] || die "missing: $*; run as root: apt-get install $*"
+  say "installing $*"
+  local install=(env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "$@")
+  # The package lists of a fresh machine are empty, and old ones name files that are gone.
+  "${install[@]}" >&2 2> /dev/null || { apt-get update -q >&2 && "${install[@]}" >&2; }
+}
+
+# A Python that has wheels for everything in the lock files, and can make virtual environments.
+find_python() {
+  local candidate
+  for candidate in python3 /usr/bin/python3 python3.11 python3.12 python3.13; do
+    if "$candidate" -c 'import ensurepip, sys, venv; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2> /dev/null; then
+      "$candidate" -c 'import sys; print(sys.executable)'
+      return
+    fi
+  done
+  return 1
+}
+
+# MLServer and KServe each in an environment of its own, as they need different versions of FastAPI. The folder is named
+# after what is in it, and appears only when it is complete.
+install_python() {
+  local python key folder name
+  if ! python=$(find_python); then
+    install_packages python3 python3-venv
+    python=$(find_python) || die "no Python 3.11 to 3.13 with venv, also not after installing python3 and python3-venv"
+  fi
+  key=$({
+    "$python" -VV
+    printf '%s\n' "$python" "$UV_VERSION"
+    cat "$REQUIREMENTS"/requirements-*.txt
+  } | sha256sum | cut -c1-16)
+  folder=$CACHE/python-$key
+  if [[ ! -d $folder ]]; then
+    say "installing MLServer, KServe and their clients from PyPI to $folder"
+    local partial=$folder.partial uv=$CACHE/uv-$UV_VERSION-$key
+    rm -rf "$partial" "$uv"
+    "$python" -m venv "$uv"
+    "$uv/bin/python" -m pip install -q --disable-pip-version-check "uv==$UV_VERSION"
+    # Copies between environments are links to one cache, so what both share is on disk once.
+    export UV_CACHE_DIR=$CACHE/uv-cache UV_PYTHON_DOWNLOADS=never
+    [[ -z ${PIP_INDEX_URL:-} ]] || export UV_DEFAULT_INDEX=$PIP_INDEX_URL
+    for name in mlserver kserve; do
+      "$uv/bin/uv" venv -q --relocatable --python "$python" "$partial/$name"
+      "$uv/bin/uv" pip install -q --python "$partial/$name/bin/python" --only-binary :all: \
+        -r "$REQUIREMENTS/requirements-$name.txt"
+    done
+    rm -rf "$uv"
+    mv "$partial" "$folder"
+  fi
+  export DRIFTD_TEST_MLSERVER_PYTHON=$folder/mlserver/bin/python DRIFTD_TEST_KSERVE_PYTHON=$folder/kserve/bin/python
+  export DRIFTD_TEST_PYTHON=$DRIFTD_TEST_MLSERVER_PYTHON # for what needs NumPy, SciPy and scikit-learn only
+}
+
+# The two programs of Debian's package `prometheus`, unpacked into the cache.
+install_prometheus() {
+  local folder partial download
+  if command -v prometheus > /dev/null && command -v promtool > /dev/null; then
+    DRIFTD_TEST_PROMETHEUS=$(command -v prometheus) DRIFTD_TEST_PROMTOOL=$(command -v promtool)
+  else
+    command -v apt-get > /dev/null || die "missing: prometheus and promtool; put both on the PATH"
+    folder=$CACHE/prometheus-$(. /etc/os-release && echo "$ID-${VERSION_ID:-testing}")-$(dpkg --print-architecture)
+    if [[ ! -d $folder ]]; then
+      say "unpacking Debian's prometheus to $folder"
+      partial=$folder.partial
+      rm -rf "$partial"
+      mkdir -p "$partial/bin"
+      download=(apt-get download -q prometheus)
+      [[ $EUID != 0 ]] || download+=(-o APT::Sandbox::User=root) # its own user may not write here
+      if ! (cd "$partial" && "${download[@]}" > /dev/null 2>&1); then
+        [[ $EUID == 0 ]] || die "cannot download Debian's prometheus; run as root: apt-get update"
+        apt-get update -q >&2
+        (cd "$partial" && "${download[@]}" >&2)
+      fi
+      dpkg-deb --fsys-tarfile "$partial"/prometheus_*.deb |
+        tar -x -C "$partial/bin" --strip-components=3 ./usr/bin/prometheus ./usr/bin/promtool
+      rm "$partial"/prometheus_*.deb
+      "$partial/bin/promtool" --version > /dev/null || die "Debian's promtool does not run here"
+      mv "$partial" "$folder"
+    fi
+    DRIFTD_TEST_PROMETHEUS=$folder/bin/prometheus DRIFTD_TEST_PROMTOOL=$folder/bin/promtool
+  fi
+  export DRIFTD_TEST_PROMETHEUS DRIFTD_TEST_PROMTOOL
+}
+
+install_missing() {
+  mkdir -p "$CACHE"
+  # One run at a time installs; the others wait and then find everything there.
+  exec 9> "$CACHE/lock"
+  flock 9
+  command -v cc > /dev/null || install_packages gcc libc6-dev
+  install_python
+  install_prometheus
+  exec 9>&-
+}
+
+need_cargo() {
+  command -v cargo > /dev/null || die "missing: cargo; install Rust $(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml) or newer"
+}
+
+check_rules() {
+  shopt -s nullglob
+  local rules=(alerts/*.rules.yaml) tests=(alerts/tests/*.yaml)
+  ((${#rules[@]} && ${#tests[@]})) || die "no alerts/*.rules.yaml or no alerts/tests/*.yaml to check"
+  "$DRIFTD_TEST_PROMTOOL" check rules "${rules[@]}"
+  "$DRIFTD_TEST_PROMTOOL" test rules "${tests[@]}"
+}
+
+case "${1:-}" in
+  --help | -h)
+    usage
+    ;;
+  --cluster)
+    echo "test.sh: there are no cluster tests yet; nothing was run"
+    ;;
+  --env)
+    install_missing
+    export -p | grep -E '^declare -x DRIFTD_TEST_' | sed 's/^declare -x/export/'
+    ;;
+  --soak)
+    shift
+    need_cargo
+    install_missing
+    cargo test --locked --release "$@" -- --ignored soak
+    ;;
+  *)
+    need_cargo
+    install_missing
+    cargo test --locked "$@"
+    check_rules
+    ;;
+esac

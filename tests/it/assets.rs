@@ -1,1 +1,202 @@
+//! What `alerts/`, `dashboards/`, `deploy/` and the README name must exist.
 
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use driftd::config::Config;
+use serde_json::Value;
+use tempfile::TempDir;
+
+fn file(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
+}
+
+fn text(path: &str) -> String {
+    std::fs::read_to_string(file(path)).unwrap()
+}
+
+/// Words of `text` that begin with `prefix`, up to the first character that no metric name has.
+fn names<'a>(text: &'a str, prefix: &'static str) -> impl Iterator<Item = &'a str> {
+    text.match_indices(prefix).filter_map(move |(at, _)| {
+        let is_part = |character: char| character.is_ascii_alphanumeric() || "_:".contains(character);
+        let begins = text[..at].chars().next_back().is_none_or(|before| !is_part(before));
+        let rest = &text[at..];
+        let name = &rest[..rest.find(|character| !is_part(character)).unwrap_or(rest.len())];
+        begins.then(|| name.trim_end_matches(':'))
+    })
+}
+
+/// The families and labels of a daemon that exports all it can.
+async fn exported() -> (BTreeSet<String>, BTreeSet<String>) {
+    let directory = TempDir::new().unwrap();
+    let daemon = crate::daemon::drifting(&directory).await;
+    let exposition = daemon.metrics().await;
+    daemon.stop().await;
+    let series = exposition.lines().filter(|line| !line.starts_with('#'));
+    let (mut families, mut labels) = (BTreeSet::new(), BTreeSet::new());
+    for line in series {
+        let (name, rest) = line.split_at(line.find(['{', ' ']).unwrap());
+        families.insert(name.to_owned());
+        let pairs =
+            rest.strip_prefix('{').and_then(|rest| rest.split_once("} ")).map_or("", |(pairs, _)| pairs);
+        labels.extend(pairs.split("\",").filter_map(|pair| Some(pair.split_once('=')?.0.to_owned())));
+    }
+    (families, labels)
+}
+
+/// What the rule file records.
+fn recorded(rules: &str) -> BTreeSet<String> {
+    rules.lines().filter_map(|line| Some(line.trim().strip_prefix("- record: ")?.to_owned())).collect()
+}
+
+#[tokio::test]
+async fn every_series_that_is_named_exists() {
+    let (families, _) = exported().await;
+    let rules = text("alerts/driftd.rules.yaml");
+    let recorded = recorded(&rules);
+    assert!(!recorded.is_empty());
+    let not_series = ["driftd_action"]; // a label of alerts
+    for path in ["alerts/driftd.rules.yaml", "dashboards/driftd.json", "README.md", "docs/runbook.md"] {
+        let text = text(path);
+        for name in names(&text, "driftd_").chain(names(&text, "process_")).filter(|name| *name != "process_")
+        {
+            let is_family = families.contains(name)
+                || ["_bucket", "_sum", "_count"]
+                    .iter()
+                    .any(|part| families.contains(&format!("{name}{part}")));
+            assert!(is_family || not_series.contains(&name), "{path} names `{name}`, which nothing exports");
+        }
+        for name in names(&text, "driftd:") {
+            assert!(recorded.contains(name), "{path} names `{name}`, which no rule records");
+        }
+    }
+}
+
+#[tokio::test]
+async fn every_series_is_in_the_readme() {
+    let (families, _) = exported().await;
+    let readme = text("README.md");
+    for family in families.iter().filter(|family| family.starts_with("driftd_")) {
+        let base =
+            ["_bucket", "_sum", "_count"].iter().find_map(|part| family.strip_suffix(part)).unwrap_or(family);
+        assert!(readme.contains(base), "the README has no `{base}`");
+    }
+}
+
+#[tokio::test]
+async fn every_label_that_alerts_group_by_exists() {
+    let (_, mut labels) = exported().await;
+    labels.extend(["job", "instance"].map(str::to_owned)); // the scrape's
+    let rules = text("alerts/driftd.rules.yaml");
+    for clause in ["by (", "ignoring (", "on (", "without ("] {
+        for (at, _) in rules.match_indices(clause) {
+            let list = rules[at + clause.len()..].split(')').next().unwrap();
+            for label in list.split(',').map(str::trim) {
+                assert!(labels.contains(label), "`{clause}{list})`: nothing has a label `{label}`");
+            }
+        }
+    }
+}
+
+#[test]
+fn every_alert_has_what_a_person_needs() {
+    let rules = text("alerts/driftd.rules.yaml");
+    let runbook = text("docs/runbook.md");
+    let tests = text("alerts/tests/verdicts.yaml") + &text("alerts/tests/itself.yaml");
+    let alerts: Vec<_> = rules.split("- alert: ").skip(1).collect();
+    assert!(alerts.len() > 10);
+    for alert in alerts {
+        let name = alert.lines().next().unwrap();
+        for key in ["for:", "severity:", "summary:", "description:", &format!("#{}", name.to_lowercase())] {
+            assert!(alert.contains(key), "{name} has no {key}");
+        }
+        assert!(runbook.contains(&format!("## {name}\n")), "the runbook has no section {name}");
+        assert!(tests.contains(&format!("alertname: {name}\n")), "no test lets {name} fire");
+    }
+}
+
+#[test]
+fn every_expression_of_the_dashboard_is_promql() {
+    let dashboard: Value = serde_json::from_str(&text("dashboards/driftd.json")).unwrap();
+    let mut rules = Vec::new();
+    for panel in dashboard["panels"].as_array().unwrap().iter().filter(|panel| panel["type"] != "row") {
+        for key in ["title", "description"] {
+            assert!(
+                panel[key].as_str().is_some_and(|text| !text.is_empty()),
+                "a panel without {key}: {panel:#}"
+            );
+        }
+        assert!(panel["fieldConfig"]["defaults"]["unit"].is_string(), "{} has no unit", panel["title"]);
+        for target in panel["targets"].as_array().unwrap() {
+            let expr = target["expr"].as_str().unwrap().replace("$__rate_interval", "1m");
+            rules.push(serde_json::json!({"record": format!("panel:{}", rules.len()), "expr": expr}));
+        }
+    }
+    assert!(rules.len() > 15);
+    let directory = TempDir::new().unwrap();
+    let file = directory.path().join("panels.yaml"); // JSON is YAML
+    std::fs::write(&file, serde_json::json!({"groups": [{"name": "panels", "rules": rules}]}).to_string())
+        .unwrap();
+    let output = Command::new(crate::support::from_env("DRIFTD_TEST_PROMTOOL"))
+        .args(["check", "rules", "--lint=none"])
+        .arg(file)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn the_scrape_configuration_is_valid() {
+    let output = Command::new(crate::support::from_env("DRIFTD_TEST_PROMTOOL"))
+        .args(["check", "config"])
+        .arg(file("deploy/prometheus/scrape.yaml"))
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn every_flag_that_is_named_exists() {
+    let driftd = |args: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_driftd")).args(args).arg("--help").output().unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let help: String = [&["run"][..], &["baseline", "build"], &["demo"]].into_iter().map(driftd).collect();
+    let flags = |text: &str| -> BTreeSet<String> {
+        let words =
+            text.split(|character: char| !(character.is_ascii_alphanumeric() || "-_".contains(character)));
+        words
+            .filter(|word| word.starts_with("--") && word.trim_matches('-') != "")
+            .map(str::to_owned)
+            .collect()
+    };
+    let known = flags(&help);
+    let of_others = ["--release", "--from-file", "--soak", "--cluster"]; // cargo's, kubectl's, those of ./test.sh
+    for path in ["README.md", "docs/runbook.md", "docs/configuration.md", "deploy/kubernetes/sidecar.yaml"] {
+        for flag in flags(&text(path)) {
+            let is_known = known.contains(&flag) || of_others.contains(&&*flag);
+            assert!(is_known, "{path} names `{flag}`, which no command has");
+        }
+    }
+    for variable in names(&text("deploy/kubernetes/sidecar.yaml"), "DRIFTD_") {
+        assert!(help.contains(variable), "no flag reads `{variable}`");
+    }
+}
+
+#[test]
+fn configuration_in_the_documents_is_valid() {
+    let directory = TempDir::new().unwrap();
+    let mut n_read = 0;
+    for path in ["README.md", "docs/configuration.md"] {
+        let text = text(path);
+        for block in text.split("```yaml\n").skip(1) {
+            let yaml = block.split("```").next().unwrap();
+            let file = directory.path().join("driftd.yaml");
+            std::fs::write(&file, yaml).unwrap();
+            Config::read(&file).unwrap_or_else(|error| panic!("{path}: {error}\n{yaml}"));
+            n_read += 1;
+        }
+    }
+    assert!(n_read >= 2);
+}

@@ -249,14 +249,21 @@ async fn the_api_can_be_narrowed_and_refuses_what_it_does_not_know() {
     daemon.stop().await;
 }
 
-/// A daemon that has just found drift, so that every series it can export exists.
+/// A daemon that has just found drift and met everything else that it counts, so that every series it can export exists.
 pub async fn drifting(directory: &TempDir) -> Daemon {
-    let daemon = start(directory, score).await;
+    let file = support::baseline(directory.path(), &training_table(), &options());
+    let missing = directory.path().join("not-there.json");
+    let daemon = Daemon::start(support::config(model_server(score).await, &[&file, &missing])).await;
     let shifted = |row: Value| json!([row[0].as_f64().unwrap() * 100.0, row[1]]);
     predict(&daemon, &usual_rows(1000).into_iter().map(shifted).collect::<Vec<_>>()).await;
     predict(&daemon, &[json!(["x", "c"])]).await;
+    let stranger = format!("http://{}/v1/models/stranger:predict", daemon.proxy);
+    let answer =
+        reqwest::Client::new().post(stranger).json(&json!({"instances": [[1, "a"]]})).send().await.unwrap();
+    assert_eq!(answer.status(), StatusCode::OK);
     daemon
         .wait_for("drift", |report| report.models.iter().any(|model| shortest(model).verdict == "drift"))
         .await;
+    daemon.wait_for_metric(r#"driftd_decode_errors_total{format="v1",reason="no_baseline"}"#, 1.0).await;
     daemon
 }

@@ -13,18 +13,12 @@ use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
 
-use crate::support::{self, Daemon, metric};
+use crate::support::{self, Daemon, from_env, metric};
 
 /// Importing scikit-learn and a server on a loaded two-core machine.
 const START: Duration = Duration::from_mins(2);
 /// Training, or driving a few hundred requests through three clients.
 const WORK: Duration = Duration::from_mins(4);
-
-fn from_env(name: &str) -> PathBuf {
-    let path =
-        std::env::var_os(name).unwrap_or_else(|| panic!("{name} is not set; run the tests with ./test.sh"));
-    PathBuf::from(path)
-}
 
 fn python_file(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/python").join(name)
@@ -357,7 +351,7 @@ async fn a_real_prometheus_scrapes_every_series_and_sees_the_drift() {
     let daemon = crate::daemon::drifting(&directory).await;
     let prometheus = Prometheus::start(daemon.admin);
     prometheus.wait_for("up == 1").await;
-    let found = prometheus.wait_for(r#"driftd_drift_score{feature="amount",statistic="psi",window="5m"} > on(feature, statistic, window) driftd_drift_threshold"#).await;
+    let found = prometheus.wait_for(r#"driftd_drift_score{feature="amount",statistic="psi",window="5m"} > on(model, feature, statistic, window) driftd_drift_threshold"#).await;
     assert_eq!(found[0].0["model"], "credit");
     assert!(!prometheus.wait_for(r#"driftd_model_drifted{cause="input"} == 1"#).await.is_empty());
 

@@ -130,3 +130,10 @@ pub fn baseline(directory: &Path, csv: &str, options: &driftd::baseline::build::
     built.baseline.write(&file).expect("a writable directory");
     file
 }
+
+/// A program that `./test.sh` has installed.
+pub fn from_env(name: &str) -> PathBuf {
+    let path =
+        std::env::var_os(name).unwrap_or_else(|| panic!("{name} is not set; run the tests with ./test.sh"));
+    PathBuf::from(path)
+}

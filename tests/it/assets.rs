@@ -167,7 +167,7 @@ fn every_flag_that_is_named_exists() {
         let words =
             text.split(|character: char| !(character.is_ascii_alphanumeric() || "-_".contains(character)));
         words
-            .filter(|word| word.starts_with("--") && word.trim_matches('-') != "")
+            .filter(|word| word.starts_with("--") && !word.trim_matches('-').is_empty())
             .map(str::to_owned)
             .collect()
     };

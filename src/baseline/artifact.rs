@@ -1,6 +1,6 @@
 //! The file: JSON, small enough for Git, a line a feature, and no row of the training data in it.
 
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -132,7 +132,9 @@ impl Baseline {
     /// # Errors
     /// [`BaselineError::Write`].
     pub fn write(&self, path: &Path) -> Result<(), BaselineError> {
-        let error = |source| BaselineError::Write { path: path.to_owned(), source };
+        // The kind alone: the text would name a temporary file that nobody asked for.
+        let error =
+            |source: io::Error| BaselineError::Write { path: path.to_owned(), source: source.kind().into() };
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let mut file = tempfile::Builder::new().permissions(readable()).tempfile_in(folder).map_err(error)?;
         file.write_all(self.to_json().as_bytes()).map_err(error)?;

@@ -18,7 +18,7 @@ pub enum BaselineError {
         source: io::Error,
     },
     /// The file cannot be written.
-    #[error("cannot write baseline {}", .path.display())]
+    #[error("cannot write baseline {}; check that its folder is there and may be written to", .path.display())]
     Write {
         /// The file.
         path: PathBuf,

@@ -13,8 +13,8 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::baseline::Baseline;
 use crate::baseline::build::{self, BuildOptions, InputFormat};
-use crate::drift::score::Scores;
-use crate::drift::verdict::Thresholds;
+use crate::drift::evidence::{Evidence, Level};
+use crate::drift::verdict::{FeatureVerdict, Thresholds};
 
 /// Make and inspect baselines: what a model's features and predictions looked like in training.
 #[derive(Debug, Args)]
@@ -224,6 +224,7 @@ fn source_date_epoch() -> Option<String> {
 /// Every feature that both have, scored.
 fn diff(a: &Baseline, b: &Baseline) -> String {
     let thresholds = Thresholds::default();
+    let level = Level::shared_by(a.features().len(), 1);
     let mut table = show::table(["", "role", "rows", "PSI", "expected", "KS", ""]);
     for ours in a.features() {
         let Some(theirs) = b.find(ours.role, &ours.name) else {
@@ -239,6 +240,8 @@ fn diff(a: &Baseline, b: &Baseline) -> String {
             table.add_row([&ours.name, ours.role.as_str(), "0", "", "", "", "no rows"]);
             continue;
         };
+        let evidence = Evidence::of(&scores, level);
+        let verdict = FeatureVerdict::judge(&scores, evidence, &thresholds, FeatureVerdict::Ok);
         table.add_row([
             ours.name.clone(),
             ours.role.as_str().to_owned(),
@@ -246,19 +249,15 @@ fn diff(a: &Baseline, b: &Baseline) -> String {
             format!("{:.4}", scores.psi.0),
             format!("{:.4}", scores.psi_null),
             scores.ks.map_or_else(String::new, |ks| format!("{:.4}", ks.0)),
-            if differs(&scores, &thresholds) { "differs".to_owned() } else { String::new() },
+            if verdict == FeatureVerdict::Drift { "differs".to_owned() } else { String::new() },
         ]);
     }
     for theirs in b.features().iter().filter(|theirs| a.find(theirs.role, &theirs.name).is_none()) {
         table.add_row([&theirs.name, theirs.role.as_str(), "", "", "", "", "not in the first"]);
     }
     format!(
-        "{table}\nPSI in nats, over groups; expected is what it would be without any difference. `differs`: PSI is {} or more above \
-         that, or KS at least {}.",
+        "{table}\nPSI in nats, over groups; expected is what it would be without any difference. `differs`: PSI is {} or more above\n\
+         that, or KS at least {}, and it is more than noise on so many rows.",
         thresholds.psi, thresholds.ks
     )
-}
-
-fn differs(scores: &Scores, thresholds: &Thresholds) -> bool {
-    scores.psi.0 >= thresholds.psi_in_force(scores).0 || scores.ks.is_some_and(|ks| ks.0 >= thresholds.ks)
 }

@@ -4,7 +4,7 @@ pub mod accept;
 pub mod answer;
 pub mod preface;
 
-pub use accept::accept;
+pub use accept::{accept, backlog};
 pub use answer::{Fault, json_error};
 pub use preface::{Preface, Sniffed, sniff};
 

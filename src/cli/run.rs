@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
-use tracing::info;
+use tracing::{debug, info, warn};
 
 use crate::app::App;
 use crate::config::{Config, Identity, ModelConfig, ProxyConfig};
@@ -95,6 +95,7 @@ impl RunArgs {
 pub fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
     log::init(&args.log, args.log_format).with_context(|| format!("`--log {}`", args.log))?;
     let config = args.config()?;
+    raise_file_limit();
     let identity = Identity { namespace: args.namespace, inferenceservice: args.inferenceservice };
     runtime(args.threads)?.block_on(async {
         let app = App::bind(config, identity).await?;
@@ -102,6 +103,14 @@ pub fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
         app.run(stop_signal()?).await?;
         Ok(ExitCode::SUCCESS)
     })
+}
+
+/// Every request in flight holds two connections, and many systems allow a process 1,024 files until it asks for more.
+fn raise_file_limit() {
+    match rlimit::increase_nofile_limit(u64::MAX) {
+        Ok(limit) => debug!(limit, "open files"),
+        Err(error) => warn!(%error, "cannot raise the limit on open files"),
+    }
 }
 
 /// One thread keeps everything on one core, where nothing needs to be handed over.

@@ -12,6 +12,9 @@ use tracing::{debug, warn};
 /// connection that could not be taken stays in the backlog.
 const BACK_OFF: Duration = Duration::from_millis(100);
 
+/// What tokio asks the kernel to queue.
+const BACKLOG: usize = 1024;
+
 /// The next connection, with `TCP_NODELAY` set. An error never ends the listener: one that belongs to a connection is
 /// skipped, one that belongs to the process (`EMFILE`, `ENFILE`, `ENOMEM`) is waited out.
 ///
@@ -36,6 +39,18 @@ pub async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
             }
         }
     }
+}
+
+/// The connections that the kernel has taken in and nobody has accepted yet, at most as many as its queue holds. Closing
+/// the listener would reset them, though their callers know nothing of our leaving. The listener is closed at the end.
+pub fn backlog(listener: TcpListener) -> impl Iterator<Item = TcpStream> {
+    let listener = listener.into_std();
+    let next = move || {
+        let (stream, _) = listener.as_ref().ok()?.accept().ok()?;
+        stream.set_nonblocking(true).ok()?;
+        TcpStream::from_std(stream).ok()
+    };
+    std::iter::from_fn(next).take(BACKLOG)
 }
 
 fn belongs_to_connection(error: &io::Error) -> bool {

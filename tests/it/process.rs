@@ -10,8 +10,10 @@ use std::time::Duration;
 use axum::response::IntoResponse;
 use http::StatusCode;
 use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
 
-use crate::support::{self, PATIENCE};
+use crate::support::{self, PATIENCE, metric};
 
 pub fn driftd() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_driftd"));
@@ -33,6 +35,7 @@ pub fn driftd() -> Command {
 pub struct Sidecar {
     child: Child,
     pub proxy: SocketAddr,
+    pub admin: SocketAddr,
 }
 
 impl Sidecar {
@@ -55,7 +58,14 @@ impl Sidecar {
             admin = admin.or_else(|| addr("admin"));
         }
         std::thread::spawn(move || log.for_each(drop)); // a full pipe would stop the child
-        Self { child, proxy: proxy.expect("read above") }
+        Self { child, proxy: proxy.expect("read above"), admin: admin.expect("read above") }
+    }
+
+    /// The most memory that it ever had resident, in bytes.
+    fn peak_resident_bytes(&self) -> usize {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("it runs");
+        let kib = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("Linux says so");
+        kib.trim_end_matches("kB").trim().parse::<usize>().expect("a number") * 1024
     }
 
     pub fn signal(&self, name: &str) {
@@ -184,6 +194,112 @@ async fn sigterm_under_load_completes_what_is_in_flight_and_exits_0() {
         caller.await.expect("no caller was cut");
     }
     assert_eq!(refused.load(Ordering::Relaxed), 20);
+}
+
+const GIB: usize = 1 << 30;
+const MIB: usize = 1 << 20;
+
+/// Reads `n` bytes, or to the end if that comes first; says how many.
+async fn drain(mut stream: impl AsyncReadExt + Unpin, n: usize) -> usize {
+    let (mut chunk, mut n_seen) = (vec![0; 256 * 1024], 0);
+    while n_seen < n {
+        match stream.read(&mut chunk).await {
+            Ok(0) | Err(_) => break,
+            Ok(n_read) => n_seen += n_read,
+        }
+    }
+    n_seen
+}
+
+async fn fill(mut stream: impl AsyncWriteExt + Unpin, n: usize) {
+    let chunk = vec![b'1'; 256 * 1024];
+    for _ in 0..n / chunk.len() {
+        stream.write_all(&chunk).await.expect("the other side reads");
+    }
+}
+
+/// A server that reads the whole of every request of `n_request` bytes, then answers with `n_response` bytes.
+async fn bulk_server(n_request: usize, n_response: usize) -> SocketAddr {
+    let listener = TcpListener::bind(support::localhost()).await.unwrap();
+    let addr = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let mut head = Vec::new();
+                while !head.ends_with(b"\r\n\r\n") {
+                    match stream.read_u8().await {
+                        Ok(byte) => head.push(byte),
+                        Err(_) => return, // a probe of readiness
+                    }
+                }
+                assert_eq!(drain(&mut stream, n_request).await, n_request);
+                let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {n_response}\r\n\r\n");
+                stream.write_all(head.as_bytes()).await.unwrap();
+                fill(&mut stream, n_response).await;
+            });
+        }
+    });
+    addr
+}
+
+async fn post(sidecar: &Sidecar, n_bytes: usize) -> TcpStream {
+    let mut stream = TcpStream::connect(sidecar.proxy).await.unwrap();
+    let head = format!("POST /v1/models/m:predict HTTP/1.1\r\nHost: m\r\nContent-Length: {n_bytes}\r\n\r\n");
+    stream.write_all(head.as_bytes()).await.unwrap();
+    stream
+}
+
+async fn response_head(stream: &mut TcpStream) -> String {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(stream.read_u8().await.expect("a response"));
+    }
+    String::from_utf8(head).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bodies_of_a_gibibyte_pass_in_little_memory() {
+    let sidecar = Sidecar::start(bulk_server(GIB, GIB).await, &[]);
+    let mut caller = post(&sidecar, GIB).await;
+    fill(&mut caller, GIB).await;
+    assert!(response_head(&mut caller).await.starts_with("HTTP/1.1 200"));
+    assert_eq!(drain(&mut caller, GIB).await, GIB);
+    let peak = sidecar.peak_resident_bytes();
+    assert!(peak < 40 * MIB, "{} MiB resident", peak / MIB);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_thousand_slow_callers_hold_their_budget_and_no_more() {
+    const N_CALLERS: usize = 1000;
+    rlimit::increase_nofile_limit(u64::MAX).unwrap();
+    let sidecar = Sidecar::start(bulk_server(MIB, 256 * 1024).await, &[]);
+    // All bodies stop halfway, until every caller is there.
+    let mut callers = Vec::with_capacity(N_CALLERS);
+    for _ in 0..N_CALLERS {
+        let mut caller = post(&sidecar, MIB).await;
+        fill(&mut caller, MIB / 2).await;
+        callers.push(caller);
+    }
+    let metrics =
+        reqwest::get(format!("http://{}/metrics", sidecar.admin)).await.unwrap().text().await.unwrap();
+    let held = metric(&metrics, "driftd_tap_mirrored_bytes").unwrap();
+    for caller in &mut callers {
+        fill(caller, MIB / 2).await;
+    }
+    let mut n_complete = 0;
+    for caller in &mut callers {
+        n_complete += usize::from(response_head(caller).await.starts_with("HTTP/1.1 200"));
+        assert_eq!(drain(caller, 256 * 1024).await, 256 * 1024);
+    }
+    assert_eq!(n_complete, N_CALLERS, "every caller is served");
+    assert!(held <= 8.0 * MIB as f64, "copies hold {held} bytes");
+    // The budget of 8 MiB, and what a thousand pairs of connections need.
+    let peak = sidecar.peak_resident_bytes();
+    assert!(peak < 160 * MIB, "{} MiB resident", peak / MIB);
+    let metrics =
+        reqwest::get(format!("http://{}/metrics", sidecar.admin)).await.unwrap().text().await.unwrap();
+    let dropped = metric(&metrics, r#"driftd_tap_dropped_total{reason="over_budget",tap="proxy"}"#).unwrap();
+    assert!(dropped > 900.0, "{dropped} copies were dropped for the budget");
 }
 
 #[tokio::test]

@@ -11,7 +11,7 @@ use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
@@ -23,6 +23,9 @@ use crate::net::{Preface, sniff};
 /// that long. Bodies take the time they take.
 const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// A caller that connected as we began to drain does not know it: so long its first request may take to arrive.
+const FIRST_REQUEST_GRACE: Duration = Duration::from_secs(1);
+
 /// Streams that one HTTP/2 caller may have open. With [`CONNECTION_WINDOW`] it bounds what one connection holds.
 const MAX_CONCURRENT_STREAMS: u32 = 256;
 
@@ -31,9 +34,13 @@ const CONNECTION_WINDOW: u32 = 4 * STREAM_WINDOW;
 
 /// Serves a connection until it closes, or until its current exchanges are done after `draining`.
 pub(super) async fn serve(stream: TcpStream, forwarder: Arc<Forwarder>, draining: CancellationToken) {
+    let too_late = async {
+        draining.cancelled().await;
+        sleep(FIRST_REQUEST_GRACE).await;
+    };
     let sniffed = tokio::select! {
         sniffed = timeout(HEADER_READ_TIMEOUT, sniff(stream)) => sniffed,
-        () = draining.cancelled() => return, // it has asked for nothing yet
+        () = too_late => return,
     };
     let Ok(Ok((preface, stream))) = sniffed else { return };
     let io = TokioIo::new(stream);

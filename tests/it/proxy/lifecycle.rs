@@ -108,3 +108,25 @@ async fn a_slow_head_and_a_slow_body_are_served() {
     assert_eq!(caller.message().await.1, "{}");
     proxy.outcomes(&[("mirrored", 1.0)]).await;
 }
+
+#[tokio::test]
+async fn callers_that_were_not_accepted_yet_are_answered_on_stop() {
+    let upstream = Upstream::bind().await;
+    let proxy = TestProxy::start(upstream.addr).await;
+    // In one thread, without a pause to let the proxy run: the kernel takes both in, and the proxy hears of the stop first.
+    let connect = || std::net::TcpStream::connect(proxy.addr).unwrap();
+    let (asking, silent) = (connect(), connect());
+    std::io::Write::write_all(&mut &asking, predict("{}").as_bytes()).unwrap();
+    proxy.stop.cancel();
+    let mut model = upstream.accept().await;
+    model.message().await;
+    model.send(ok("{}")).await;
+    let peer = |stream: std::net::TcpStream| {
+        stream.set_nonblocking(true).unwrap();
+        super::harness::Peer::new(TcpStream::from_std(stream).unwrap())
+    };
+    let answer = peer(asking).rest().await;
+    assert!(answer.starts_with("HTTP/1.1 200 OK") && answer.contains("connection: close"), "{answer}");
+    assert_eq!(peer(silent).rest().await, "", "who asks for nothing is let go");
+    timeout(PATIENCE, proxy.running).await.expect("drained").unwrap();
+}

@@ -1,6 +1,6 @@
 //! Where the baseline builder puts a feature's edges, and how its fine bins are joined into groups.
 //!
-//! Both come from [`partition`], which cuts a row of weights into parts of near-equal weight and keeps a weight that
+//! Both come from `partition`, which cuts a row of weights into parts of near-equal weight and keeps a weight that
 //! outweighs a part to itself, so that a spike (a default value, a zero) is compared as what it is.
 
 use std::ops::Range;

@@ -1,14 +1,16 @@
 //! The hot loops: counting a column into bins, and the sums that scores are made of.
 //!
-//! [`scalar`] is the definition; every other kernel gives the same counts, bit for bit, only sooner. Which one runs is
-//! decided once, when a [`Recorder`] is made. What a column costs depends on its edges:
+//! `scalar` is the definition; every other kernel gives the same counts, bit for bit, only sooner. Which one runs is
+//! decided once, when a [`Recorder`] (or, for scores, a [`Divergence`]) is made. What a column costs depends on its edges:
 //! * few edges: every value is compared with every edge and the answers are summed, without a branch or a table;
-//! * otherwise a [`grid`]: a monotone function of the value looks up how many edges lie below its cell, and what edges
+//! * otherwise a `grid`: a monotone function of the value looks up how many edges lie below its cell, and what edges
 //!   lie inside the cell are compared;
-//! * a [`search`] for edges that crowd no matter how the grid is laid.
+//! * a `search` for edges that crowd no matter how the grid is laid.
 
 mod codes;
+mod divergence;
 mod grid;
+mod ln;
 mod scalar;
 mod search;
 mod tables;
@@ -27,6 +29,7 @@ mod tests;
 use std::sync::OnceLock;
 
 pub use codes::record_codes;
+pub use divergence::{Divergence, Divergences};
 use grid::Grid;
 use search::Search;
 
@@ -61,6 +64,7 @@ pub fn available() -> &'static [Kernel] {
                 kernels.push(Kernel::Avx2);
                 if std::arch::is_x86_feature_detected!("avx512f")
                     && std::arch::is_x86_feature_detected!("avx512dq")
+                    && std::arch::is_x86_feature_detected!("avx512vl")
                 {
                     kernels.push(Kernel::Avx512);
                 }

@@ -51,14 +51,26 @@ pub enum ScoreError {
 
 /// Both totals, once it is known that the two sides can be compared.
 fn totals(baseline: &[u64], current: &[u64]) -> Result<(f64, f64), ScoreError> {
+    let (n_baseline, n_current) = (baseline.iter().sum(), current.iter().sum());
+    check(baseline, n_baseline, current, n_current)?;
+    Ok((n_baseline as f64, n_current as f64))
+}
+
+/// Whether two sides with these totals can be compared.
+pub(in crate::drift) fn check(
+    baseline: &[u64],
+    n_baseline: u64,
+    current: &[u64],
+    n_current: u64,
+) -> Result<(), ScoreError> {
     if baseline.len() != current.len() {
         return Err(ScoreError::ShapeMismatch { baseline: baseline.len(), current: current.len() });
     }
-    let total = |counts: &[u64], side| match counts.iter().sum::<u64>() {
-        0 => Err(ScoreError::Empty { side }),
-        total => Ok(total as f64),
-    };
-    Ok((total(baseline, "baseline")?, total(current, "current window")?))
+    match (n_baseline, n_current) {
+        (0, _) => Err(ScoreError::Empty { side: "baseline" }),
+        (_, 0) => Err(ScoreError::Empty { side: "current window" }),
+        _ => Ok(()),
+    }
 }
 
 /// The shares of both sides, bin by bin, without smoothing.

@@ -7,6 +7,7 @@
 
 use std::arch::x86_64::*;
 
+use super::divergence::{Divergence, Divergences};
 use super::grid::{HALF, Linear, MISSING_CELL, Symlog};
 
 const LANES: usize = 4;
@@ -117,4 +118,14 @@ fn symlog_cells_avx2(map: &Symlog, values: &[f64], cells: &mut [u32]) {
     for (cell, &value) in last_cells.iter_mut().zip(rest) {
         *cell = map.cell_of(value);
     }
+}
+
+/// [`Divergence::pass`] by these vectors.
+pub(super) fn divergences(baseline: &Divergence, current: &[u64], n_current: u64) -> Divergences {
+    #[target_feature(enable = "avx2,fma")]
+    fn pass(baseline: &Divergence, current: &[u64], n_current: u64) -> Divergences {
+        baseline.pass::<LANES>(current, n_current)
+    }
+    // SAFETY: a `Divergence` holds this kernel only if `available` found AVX2 and FMA.
+    unsafe { pass(baseline, current, n_current) }
 }

@@ -8,6 +8,8 @@
 
 use std::arch::x86_64::*;
 
+use super::divergence::{Divergence, Divergences};
+
 const LANES: usize = 8;
 
 /// Adds to `reached[i]` how many values are at or above `thresholds[i]`.
@@ -71,4 +73,15 @@ fn count_group<const K: usize>(thresholds: &[f64; K], values: &[f64], reached: &
     for (reached, counter) in reached.iter_mut().zip(counters) {
         *reached += _mm512_reduce_add_epi64(counter).cast_unsigned();
     }
+}
+
+/// [`Divergence::pass`] by vectors of half the size, as a feature's bins are too few to fill whole ones; what it gains over
+/// [`super::avx2`] are conversions from integers and twice the registers.
+pub(super) fn divergences(baseline: &Divergence, current: &[u64], n_current: u64) -> Divergences {
+    #[target_feature(enable = "avx512f,avx512dq,avx512vl,avx2,fma")]
+    fn pass(baseline: &Divergence, current: &[u64], n_current: u64) -> Divergences {
+        baseline.pass::<4>(current, n_current)
+    }
+    // SAFETY: a `Divergence` holds this kernel only if `available` found AVX-512F, DQ and VL beside AVX2 and FMA.
+    unsafe { pass(baseline, current, n_current) }
 }

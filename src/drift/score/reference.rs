@@ -2,9 +2,9 @@
 
 use super::{
     Hellinger, JensenShannon, KsStatistic, PValue, Psi, ScoreError, TotalVariation, Wasserstein,
-    chi_square_p, hellinger, jensen_shannon, ks, ks_p_value, n_kept, null_expectation, psi, total_variation,
-    wasserstein,
+    chi_square_p, hellinger, ks, ks_p_value, null_expectation, total_variation, wasserstein,
 };
+use crate::drift::kernels::{Divergence, Divergences};
 use crate::drift::{BinEdges, Groups, Histogram};
 
 /// How the values of a feature fall into bins.
@@ -75,6 +75,7 @@ pub struct Reference {
     bins: Bins,
     baseline: Histogram,
     psi_bins: Box<[u64]>,
+    divergence: Divergence,
 }
 
 /// How far one feature is from its baseline. Distances rise with drift, p-values fall.
@@ -121,8 +122,9 @@ impl Reference {
         {
             return Err(ReferenceError::GroupPastEnd { at, n_bins });
         }
-        let psi_bins = fold(&bins, &baseline).into();
-        Ok(Self { bins, baseline, psi_bins })
+        let psi_bins: Box<[u64]> = fold(&bins, &baseline).into();
+        let divergence = Divergence::new(&psi_bins);
+        Ok(Self { bins, baseline, psi_bins, divergence })
     }
 
     /// How values fall into bins.
@@ -157,18 +159,18 @@ impl Reference {
         self.check_shape(current)?;
         let (baseline, folded) = (&*self.psi_bins, fold(&self.bins, current));
         let (n_baseline, n_samples) = (self.baseline.total(), current.total());
-        let n_psi_bins = n_kept(baseline, &folded);
+        let Divergences { psi, js, n_kept: n_psi_bins } = self.divergence.score(&folded)?;
         let (ks, ks_p) = self.ks(current).unzip();
         let chi_square = matches!(self.bins, Bins::Categorical { .. });
         Ok(Scores {
             n_samples,
             n_baseline,
-            psi: psi(baseline, &folded)?,
+            psi,
             psi_null: null_expectation(n_psi_bins, n_baseline, n_samples),
             n_psi_bins,
             ks,
             ks_p,
-            js: jensen_shannon(baseline, &folded)?,
+            js,
             wasserstein: self.wasserstein(current),
             hellinger: hellinger(baseline, &folded)?,
             total_variation: total_variation(baseline, &folded)?,

@@ -1,4 +1,5 @@
 use super::*;
+use crate::drift::score::{jensen_shannon, psi};
 
 /// Edges 1, 2, 3 and groups of two bins.
 fn numeric(min: f64, max: f64, std: f64) -> Bins {
@@ -21,7 +22,8 @@ fn numbers_have_every_score_but_chi_square() {
     let current = Histogram::from_parts(&[40, 30, 20, 10], 0, 0);
     let scores = reference.score(&current).unwrap();
     assert_eq!((scores.n_samples, scores.n_baseline, scores.n_psi_bins), (100, 100, 2));
-    assert_eq!(scores.psi, psi(&[30, 70], &[70, 30]).unwrap());
+    assert!((scores.psi.0 - psi(&[30, 70], &[70, 30]).unwrap().0).abs() < 1e-13);
+    assert!((scores.js.0 - jensen_shannon(&[30, 70], &[70, 30]).unwrap().0).abs() < 1e-12);
     assert!((scores.psi_null - 0.02).abs() < 1e-12);
     assert!((scores.ks.unwrap().0 - 0.4).abs() < 1e-12);
     assert_eq!(scores.ks_p, Some(ks_p_value(scores.ks.unwrap(), 100, 100)));

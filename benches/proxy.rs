@@ -5,62 +5,31 @@
 //! with two threads; the model server (constant answers) and the callers are this process. Every subject is measured
 //! in turn, several rounds, and the median shown, so that what else the machine does falls on all alike.
 //!
-//! `driftd` here is this program once more, told by [`ROLE`] to run a proxy and nothing else. Its copies are taken
-//! from the queue and dropped: decoding and counting have benches of their own.
+//! `driftd` is the program itself, with everything on: every exchange is copied, decoded, counted and judged against a
+//! baseline of 16 features and a prediction; once more with a sample rate of 0, where it forwards and no more.
 
-use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, TcpListener as StdListener};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use driftd::config::ProxyConfig;
-use driftd::pipeline::Intake;
-use driftd::tap::Proxy;
-use driftd::telemetry::TapMetrics;
+use driftd::baseline::build::{self, BuildOptions};
 use hdrhistogram::Histogram;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-/// `host:port` of the upstream and the sample rate, for a process that is to be the proxy.
-const ROLE: &str = "DRIFTD_BENCH_PROXY";
-
+const N_FEATURES: usize = 16;
 const N_CONNECTIONS: usize = 16;
 const N_ROUNDS: usize = 5;
 const REQUESTS_PER_SECOND: u32 = 500;
 const LATENCY_ROUND: Duration = Duration::from_secs(2);
 
 fn main() {
-    match std::env::var(ROLE) {
-        Ok(role) => runtime().block_on(be_the_proxy(&role)),
-        // `cargo test --benches` only wants to know that it builds.
-        Err(_) if std::env::args().any(|arg| arg == "--bench") => runtime().block_on(measure()),
-        Err(_) => (),
+    // `cargo test --benches` only wants to know that it builds.
+    if std::env::args().any(|arg| arg == "--bench") {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+        runtime.unwrap().block_on(measure());
     }
-}
-
-fn runtime() -> tokio::runtime::Runtime {
-    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
-}
-
-async fn be_the_proxy(role: &str) {
-    let (upstream, sample_rate) = role.split_once(' ').unwrap();
-    let config = ProxyConfig {
-        listen: SocketAddr::from(([127, 0, 0, 1], 0)),
-        upstream: upstream.parse().unwrap(),
-        sample_rate: sample_rate.parse().unwrap(),
-        max_body_bytes: 1 << 20,
-        max_mirrored_bytes: 8 << 20,
-        connect_timeout: Duration::from_secs(5),
-        upstream_timeout: Duration::from_mins(1),
-        upstream_idle_timeout: Duration::from_secs(4),
-    };
-    let (queue, mut exchanges) = tokio::sync::mpsc::channel(256);
-    let metrics = TapMetrics::register(&prometheus::Registry::new(), "proxy").unwrap();
-    let proxy = Proxy::bind(&config, Intake::new([queue]), metrics).await.unwrap();
-    println!("{}", proxy.local_addr());
-    tokio::spawn(async move { while exchanges.recv().await.is_some() {} });
-    proxy.run(std::future::pending()).await;
 }
 
 /// A way from the callers to the model server.
@@ -85,7 +54,7 @@ async fn measure() {
         let scratch = tempfile::tempdir().unwrap();
         let upstream = model_server(size).await;
         let subjects = subjects(upstream, scratch.path());
-        let request = message("POST /v1/models/iris:predict HTTP/1.1\r\nHost: iris", size);
+        let request = message("POST /v1/models/iris:predict HTTP/1.1\r\nHost: iris", &request_body(size));
         println!("{} KiB", size >> 10);
         println!(
             "{:<28} {:>22} {:>8} {:>10} {:>10}",
@@ -129,23 +98,70 @@ const HAPROXY: &str = "HAProxy, passthrough";
 fn subjects(upstream: SocketAddr, scratch: &Path) -> Vec<Subject> {
     let mut subjects = vec![
         Subject { name: "direct", addr: upstream, process: None },
-        driftd("driftd, every exchange copied", upstream, 1.0),
-        driftd("driftd, sample_rate 0", upstream, 0.0),
+        driftd("driftd, everything on", upstream, 1.0, scratch),
+        driftd("driftd, sample_rate 0", upstream, 0.0, scratch),
     ];
     subjects.extend(haproxy(upstream, scratch));
     subjects.extend(nginx(upstream, scratch));
     subjects
 }
 
-fn driftd(name: &'static str, upstream: SocketAddr, sample_rate: f64) -> Subject {
-    let mut child = Command::new(std::env::current_exe().unwrap())
-        .env(ROLE, format!("{upstream} {sample_rate}"))
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut line = String::new();
-    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-    Subject { name, addr: line.trim().parse().unwrap(), process: Some(Process(child)) }
+fn driftd(name: &'static str, upstream: SocketAddr, sample_rate: f64, scratch: &Path) -> Subject {
+    let addr = free_addr();
+    let config = format!(
+        "admin: 127.0.0.1:0\nmodels: [{{baseline: {}}}]\n\
+         taps: [{{proxy: {{listen: {addr}, upstream: 'http://{upstream}', sample_rate: {sample_rate}}}}}]\n",
+        baseline(scratch).display()
+    );
+    let path = scratch.join(format!("driftd-{sample_rate}.yaml"));
+    std::fs::write(&path, config).unwrap();
+    other(name, addr, Command::new(env!("CARGO_BIN_EXE_driftd")).args(["run", "--config"]).arg(path)).unwrap()
+}
+
+/// Of the numbers that requests and responses are made of.
+fn baseline(scratch: &Path) -> PathBuf {
+    let (table, file) = (scratch.join("train.csv"), scratch.join("iris.json"));
+    let mut numbers = numbers();
+    let names: Vec<_> = (0..N_FEATURES).map(|at| format!("x{at}")).collect();
+    let rows = (0..10_000).map(|_| (&mut numbers).take(N_FEATURES + 1).collect::<Vec<_>>().join(","));
+    let header = names.join(",") + ",y";
+    std::fs::write(&table, std::iter::once(header).chain(rows).collect::<Vec<_>>().join("\n")).unwrap();
+    let options = BuildOptions { predictions: vec!["y".to_owned()], ..BuildOptions::default() };
+    build::build(&[table.display().to_string()], &options).unwrap().baseline.write(&file).unwrap();
+    file
+}
+
+/// Numbers in full precision, the same ones every time.
+fn numbers() -> impl Iterator<Item = String> {
+    let mut rng = fastrand::Rng::with_seed(16);
+    std::iter::repeat_with(move || rng.f64().to_string())
+}
+
+/// A V1 request of `size` bytes: as many rows as fit, then spaces.
+fn request_body(size: usize) -> String {
+    let mut numbers = numbers();
+    let row = || format!("[{}]", (&mut numbers).take(N_FEATURES).collect::<Vec<_>>().join(","));
+    filled("instances", std::iter::repeat_with(row), size)
+}
+
+/// A V1 response of `size` bytes.
+fn response_body(size: usize) -> String {
+    filled("predictions", numbers(), size)
+}
+
+fn filled(key: &str, items: impl Iterator<Item = String>, size: usize) -> String {
+    let mut body = format!("{{\"{key}\":[");
+    for (at, item) in items.enumerate() {
+        if body.len() + item.len() + 3 > size {
+            break;
+        }
+        if at > 0 {
+            body.push(',');
+        }
+        body.push_str(&item);
+    }
+    body.push_str("]}");
+    format!("{body:size$}")
 }
 
 fn haproxy(upstream: SocketAddr, scratch: &Path) -> Option<Subject> {
@@ -197,8 +213,8 @@ fn free_addr() -> SocketAddr {
     StdListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
 
-/// What the process and its children have run, to the nanosecond. Only threads that live are counted, and all of these
-/// live until the end.
+/// What the process and its children have run, to the nanosecond. Only threads that live are counted, and all that matter
+/// here live until the end.
 fn cpu_seconds(process: &Process) -> f64 {
     let pid = process.0.id();
     let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
@@ -215,17 +231,15 @@ fn cpu_seconds(process: &Process) -> f64 {
     .sum()
 }
 
-fn message(head: &str, size: usize) -> Vec<u8> {
-    let mut bytes =
-        format!("{head}\r\nContent-Type: application/json\r\nContent-Length: {size}\r\n\r\n").into_bytes();
-    bytes.resize(bytes.len() + size, b'1');
-    bytes
+fn message(head: &str, body: &str) -> Vec<u8> {
+    let size = body.len();
+    format!("{head}\r\nContent-Type: application/json\r\nContent-Length: {size}\r\n\r\n{body}").into_bytes()
 }
 
 async fn model_server(size: usize) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let addr = listener.local_addr().unwrap();
-    let answer: &[u8] = message("HTTP/1.1 200 OK\r\nserver: uvicorn", size).leak();
+    let answer: &[u8] = message("HTTP/1.1 200 OK\r\nserver: uvicorn", &response_body(size)).leak();
     tokio::spawn(async move {
         loop {
             let (stream, _) = listener.accept().await.unwrap();

@@ -161,7 +161,8 @@ fn filled(key: &str, items: impl Iterator<Item = String>, size: usize) -> String
         body.push_str(&item);
     }
     body.push_str("]}");
-    format!("{body:size$}")
+    let n_left = size.saturating_sub(body.len());
+    body + &" ".repeat(n_left)
 }
 
 fn haproxy(upstream: SocketAddr, scratch: &Path) -> Option<Subject> {

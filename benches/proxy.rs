@@ -37,6 +37,8 @@ struct Subject {
     name: &'static str,
     addr: SocketAddr,
     process: Option<Process>,
+    /// Where it says what became of its copies.
+    admin: Option<SocketAddr>,
 }
 
 struct Process(Child);
@@ -57,8 +59,8 @@ async fn measure() {
         let request = message("POST /v1/models/iris:predict HTTP/1.1\r\nHost: iris", &request_body(size));
         println!("{} KiB", size >> 10);
         println!(
-            "{:<28} {:>22} {:>8} {:>10} {:>10}",
-            "", "CPU-s / 1,000 requests", "ratio", "p50 µs", "p99 µs"
+            "{:<28} {:>22} {:>8} {:>10} {:>10} {:>10}",
+            "", "CPU-s / 1,000 requests", "ratio", "p50 µs", "p99 µs", "counted"
         );
         let mut cpu = vec![Vec::new(); subjects.len()];
         let mut latencies: Vec<_> = subjects.iter().map(|_| Histogram::<u64>::new(3).unwrap()).collect();
@@ -87,7 +89,11 @@ async fn measure() {
                 (true, None) => (format!("{:.4}", median(&cpu[idx])), String::new()),
                 (false, _) => (String::new(), String::new()),
             };
-            println!("{:<28} {seconds:>22} {ratio:>8} {p50:>10} {p99:>10}", subject.name);
+            let counted = match subject.admin {
+                Some(admin) => format!("{:.1} %", 100.0 * share_counted(admin).await),
+                None => String::new(),
+            };
+            println!("{:<28} {seconds:>22} {ratio:>8} {p50:>10} {p99:>10} {counted:>10}", subject.name);
         }
         println!();
     }
@@ -97,7 +103,7 @@ const HAPROXY: &str = "HAProxy, passthrough";
 
 fn subjects(upstream: SocketAddr, scratch: &Path) -> Vec<Subject> {
     let mut subjects = vec![
-        Subject { name: "direct", addr: upstream, process: None },
+        Subject { name: "direct", addr: upstream, process: None, admin: None },
         driftd("driftd, everything on", upstream, 1.0, scratch),
         driftd("driftd, sample_rate 0", upstream, 0.0, scratch),
     ];
@@ -107,15 +113,30 @@ fn subjects(upstream: SocketAddr, scratch: &Path) -> Vec<Subject> {
 }
 
 fn driftd(name: &'static str, upstream: SocketAddr, sample_rate: f64, scratch: &Path) -> Subject {
-    let addr = free_addr();
+    let (addr, admin) = (free_addr(), free_addr());
     let config = format!(
-        "admin: 127.0.0.1:0\nmodels: [{{baseline: {}}}]\n\
+        "admin: {admin}\nmodels: [{{baseline: {}}}]\n\
          taps: [{{proxy: {{listen: {addr}, upstream: 'http://{upstream}', sample_rate: {sample_rate}}}}}]\n",
         baseline(scratch).display()
     );
     let path = scratch.join(format!("driftd-{sample_rate}.yaml"));
     std::fs::write(&path, config).unwrap();
-    other(name, addr, Command::new(env!("CARGO_BIN_EXE_driftd")).args(["run", "--config"]).arg(path)).unwrap()
+    let run =
+        other(name, addr, Command::new(env!("CARGO_BIN_EXE_driftd")).args(["run", "--config"]).arg(path));
+    Subject { admin: Some(admin), ..run.unwrap() }
+}
+
+/// The share of exchanges whose copies were counted: under full load the rest is dropped, which costs less.
+async fn share_counted(admin: SocketAddr) -> f64 {
+    let mut stream = TcpStream::connect(admin).await.unwrap();
+    stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").await.unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).await.unwrap();
+    let sum = |prefix: &str| -> f64 {
+        let lines = text.lines().filter(|line| line.starts_with(prefix));
+        lines.map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap()).sum()
+    };
+    sum("driftd_tap_exchanges_total{outcome=\"mirrored\"") / sum("driftd_tap_exchanges_total{")
 }
 
 /// Of the numbers that requests and responses are made of.
@@ -201,7 +222,7 @@ fn other(name: &'static str, addr: SocketAddr, command: &mut Command) -> Option<
     let process = Process(child);
     for _ in 0..500 {
         if std::net::TcpStream::connect(addr).is_ok() {
-            return Some(Subject { name, addr, process: Some(process) });
+            return Some(Subject { name, addr, process: Some(process), admin: None });
         }
         std::thread::sleep(Duration::from_millis(10));
     }

@@ -173,14 +173,17 @@ fn every_flag_that_is_named_exists() {
     };
     let known = flags(&help);
     let of_others = ["--release", "--from-file", "--soak", "--cluster"]; // cargo's, kubectl's, those of ./test.sh
-    for path in ["README.md", "docs/runbook.md", "docs/configuration.md", "deploy/kubernetes/sidecar.yaml"] {
+    let deployed = ["deploy/kubernetes/sidecar.yaml", "deploy/kubernetes/inferenceservice.yaml"];
+    for path in ["README.md", "docs/runbook.md", "docs/configuration.md"].into_iter().chain(deployed) {
         for flag in flags(&text(path)) {
             let is_known = known.contains(&flag) || of_others.contains(&&*flag);
             assert!(is_known, "{path} names `{flag}`, which no command has");
         }
     }
-    for variable in names(&text("deploy/kubernetes/sidecar.yaml"), "DRIFTD_") {
-        assert!(help.contains(variable), "no flag reads `{variable}`");
+    for path in deployed {
+        for variable in names(&text(path), "DRIFTD_") {
+            assert!(help.contains(variable), "{path}: no flag reads `{variable}`");
+        }
     }
 }
 

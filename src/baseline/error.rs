@@ -92,7 +92,10 @@ pub enum BaselineError {
 }
 
 impl BaselineError {
-    /// What is wrong, as a label value: one of a fixed set.
+    /// Every value of [`Self::kind`].
+    pub const KINDS: [&str; 6] = ["io", "json", "format", "kind", "invalid", "not_mergeable"];
+
+    /// What is wrong, as a label value: one of [`Self::KINDS`].
     pub const fn kind(&self) -> &'static str {
         match self {
             Self::Read { .. } | Self::Write { .. } => "io",

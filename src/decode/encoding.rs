@@ -53,7 +53,7 @@ fn inflate(decoder: impl Read, max_bytes: usize) -> Result<Cow<'static, [u8]>, D
     Ok(Cow::Owned(body))
 }
 
-const fn broken() -> DecodeError {
+fn broken() -> DecodeError {
     DecodeError::at("encoding", 0)
 }
 

@@ -9,7 +9,8 @@ pub struct DecodeError {
 }
 
 impl DecodeError {
-    pub(super) const fn at(kind: &'static str, offset: usize) -> Self {
+    pub(super) fn at(kind: &'static str, offset: usize) -> Self {
+        debug_assert!(Self::kinds().any(|known| known == kind), "`{kind}` is not in the table below");
         Self { kind, offset }
     }
 
@@ -18,27 +19,36 @@ impl DecodeError {
         self.kind
     }
 
+    /// Every value of [`Self::kind`].
+    pub fn kinds() -> impl Iterator<Item = &'static str> {
+        KINDS.iter().map(|(kind, _)| *kind)
+    }
+
     /// Where, in bytes from the start of the (decompressed) body.
     pub const fn offset(&self) -> usize {
         self.offset
     }
 }
 
+/// Every kind of error, and what it means.
+const KINDS: [(&str, &str); 12] = [
+    ("syntax", "not JSON"),
+    ("truncated", "the body ends in the middle of a value"),
+    ("too_deep", "nested deeper than any inference request"),
+    ("no_rows", "no `instances`, `inputs`, `predictions` or `outputs` here"),
+    ("no_data", "a tensor without `data`"),
+    ("shape", "a `shape` that is no list of sizes"),
+    ("shared_memory", "a tensor in shared memory: its values are not on the wire"),
+    (
+        "too_many_cells",
+        "far more values to count than the body has bytes; is the baseline's table that wide?",
+    ),
+    ("binary", "binary tensors are not read yet"),
+    ("encoding", "a content encoding that is not read, or broken"),
+    ("too_long", "longer than a copy may be once decompressed"),
+    ("panic", "a bug in the decoder"),
+];
+
 fn explanation(kind: &str) -> &str {
-    match kind {
-        "syntax" => "not JSON",
-        "truncated" => "the body ends in the middle of a value",
-        "too_deep" => "nested deeper than any inference request",
-        "no_rows" => "no `instances`, `inputs`, `predictions` or `outputs` here",
-        "no_data" => "a tensor without `data`",
-        "shape" => "a `shape` that is no list of sizes",
-        "shared_memory" => "a tensor in shared memory: its values are not on the wire",
-        "too_many_cells" => {
-            "far more values to count than the body has bytes; is the baseline's table that wide?"
-        }
-        "binary" => "binary tensors are not read yet",
-        "encoding" => "a content encoding that is not read, or broken",
-        "too_long" => "longer than a copy may be once decompressed",
-        other => other,
-    }
+    KINDS.iter().find(|(known, _)| *known == kind).map_or(kind, |(_, explanation)| explanation)
 }

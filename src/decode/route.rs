@@ -13,6 +13,9 @@ pub enum Format {
 }
 
 impl Format {
+    /// Every format.
+    pub const ALL: [Self; 2] = [Self::V1, Self::V2];
+
     /// The label value of this format.
     pub const fn as_str(self) -> &'static str {
         match self {

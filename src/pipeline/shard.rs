@@ -14,6 +14,7 @@ use super::{Exchange, MirroredBody};
 use crate::baseline::Role;
 use crate::decode::{self, Batch, Column, DecodeError, Format, Route, ViolationReason};
 use crate::drift::{Histogram, kernels};
+use crate::telemetry::process::{NO_BASELINE, UNKNOWN_MODEL};
 
 /// How long an idle shard naps before it looks again. Waking a thread costs the tap a system call an exchange; a look
 /// every few milliseconds costs nothing and is a thousandth of the tick.
@@ -169,8 +170,8 @@ impl Shard {
         let format = exchange.route.format;
         let (idx, model) = match models.find(&exchange.route) {
             Found::Model(idx, model) => (idx, model),
-            Found::NoBaseline => return self.count_error(format, "no_baseline"),
-            Found::Unknown => return self.count_error(format, "unknown_model"),
+            Found::NoBaseline => return self.count_error(format, NO_BASELINE),
+            Found::Unknown => return self.count_error(format, UNKNOWN_MODEL),
         };
         self.batches.resize_with(models.len(), || None);
         let mut batch = self.batches[idx].take().unwrap_or_else(|| Batch::new(&model.schema));

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use tracing::{info, warn};
 
@@ -12,7 +13,7 @@ use super::report::{
     ViolationReport,
 };
 use super::shard::{MAX_UNEXPECTED, ModelCounts};
-use crate::baseline::{ColumnKind, Role};
+use crate::baseline::{ColumnKind, ColumnSpec, Role};
 use crate::config::{EvaluationConfig, Identity, Window};
 use crate::decode::ViolationReason;
 use crate::drift::cause::{Cause, Finding, ModelVerdict};
@@ -48,6 +49,7 @@ pub(super) struct ModelState {
     last_row_at: Option<Timestamp>,
     violations: BTreeMap<(Option<usize>, ViolationReason), u64>,
     unexpected: BTreeSet<Box<str>>,
+    last_unexpected_at: Option<Timestamp>,
 }
 
 /// One window over all columns, and what was last said of it.
@@ -127,6 +129,7 @@ impl ModelState {
             last_row_at: None,
             violations: BTreeMap::new(),
             unexpected: BTreeSet::new(),
+            last_unexpected_at: None,
             model,
         }
     }
@@ -138,6 +141,9 @@ impl ModelState {
             *self.violations.entry((column, reason)).or_default() += n_rows;
             let feature = column.map(|column| self.columns[column].labels.feature.as_str());
             self.series.add_violations(feature, reason, n_rows);
+        }
+        if !counts.unexpected.is_empty() {
+            self.last_unexpected_at = Some(now);
         }
         for name in &counts.unexpected {
             if self.unexpected.len() < MAX_UNEXPECTED {
@@ -184,7 +190,7 @@ impl ModelState {
         for at in 0..self.windows.len() {
             windows.push(self.judge_window(
                 at,
-                is_stale,
+                (now, is_stale),
                 level,
                 &context.evaluation.thresholds,
                 &mut features,
@@ -208,7 +214,7 @@ impl ModelState {
     fn judge_window(
         &mut self,
         at: usize,
-        is_stale: bool,
+        (now, is_stale): (Timestamp, bool),
         level: Level,
         thresholds: &Thresholds,
         reports: &mut [FeatureReport],
@@ -233,7 +239,12 @@ impl ModelState {
             findings.push(finding);
         }
         let (features, predictions) = findings.split_at(self.model.schema.range(Role::Feature).len());
-        let verdict = ModelVerdict::of(features, predictions, self.all_inputs_watched(), false);
+        let verdict = ModelVerdict::of(
+            features,
+            predictions,
+            self.all_inputs_watched(self.windows[at].window.length, now),
+            false,
+        );
         self.export_verdict(at, verdict);
         let drifted = findings
             .iter()
@@ -270,10 +281,12 @@ impl ModelState {
         }
     }
 
-    /// Text is watched through its length alone, and what the baseline does not know not at all.
-    fn all_inputs_watched(&self) -> bool {
+    /// Text is watched through its length alone, and what the baseline does not know not at all: whether a window holds
+    /// any of that.
+    fn all_inputs_watched(&self, length: Duration, now: Timestamp) -> bool {
         let features = &self.model.schema.columns()[self.model.schema.range(Role::Feature)];
-        self.unexpected.is_empty() && !features.iter().any(|spec| matches!(spec.kind, ColumnKind::Text))
+        let is_text = |spec: &ColumnSpec| matches!(spec.kind, ColumnKind::Text);
+        self.last_unexpected_at.is_none_or(|at| now.since(at) > length) && !features.iter().any(is_text)
     }
 
     fn export_feature(
@@ -379,3 +392,6 @@ impl ModelState {
         self.violations.iter().map(report).collect()
     }
 }
+
+#[cfg(test)]
+mod tests;

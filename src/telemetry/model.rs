@@ -142,7 +142,11 @@ impl ModelMetrics {
         self.baseline_info.with_label_values(&labels.with(&[baseline_sha256, "false"])).set(1);
         let rows = [Role::Feature, Role::Prediction]
             .map(|role| self.rows.with_label_values(&labels.with(&[role.as_str()])));
-        ModelSeries { families: self.clone(), labels, rows }
+        let series = ModelSeries { families: self.clone(), labels, rows };
+        for reason in [ViolationReason::UnexpectedFeature, ViolationReason::Shape] {
+            series.add_violations(None, reason, 0);
+        }
+        series
     }
 }
 
@@ -180,6 +184,14 @@ pub struct WindowGauges<'a> {
     pub n_samples: u64,
 }
 
+/// Ways in which a feature that the baseline knows can break the contract.
+const OF_FEATURE: [ViolationReason; 4] = [
+    ViolationReason::MissingFeature,
+    ViolationReason::Type,
+    ViolationReason::Shape,
+    ViolationReason::UnseenCategory,
+];
+
 /// Every value of the label `statistic`.
 pub const STATISTICS: [&str; 4] = ["psi", "ks", "js", "wasserstein"];
 
@@ -210,10 +222,14 @@ impl ModelSeries {
         gauge.set(unix_seconds);
     }
 
-    /// Creates a feature's bins: the counters at 0, and the baseline's shares beside them. `shares` has one entry a
-    /// PSI group, then `missing`, then `other`.
+    /// Creates a feature's counters at 0: its bins, with the baseline's shares beside them, and the ways in which it can
+    /// break the contract (a rate is blind to the event that a counter begins with). `shares` has one entry a PSI group,
+    /// then `missing`, then `other`.
     pub fn bins(&self, feature: &FeatureLabels, edges: &str, shares: &[f64]) -> BinSeries {
         let n_groups = shares.len().saturating_sub(2);
+        for reason in OF_FEATURE {
+            self.add_violations(Some(&feature.feature), reason, 0);
+        }
         let counters = shares.iter().enumerate().map(|(idx, &share)| {
             let bin = bin_label(idx, n_groups);
             let labels = self.labels.with(&[&feature.feature, feature.role.as_str(), edges, &bin]);
@@ -225,7 +241,7 @@ impl ModelSeries {
 
     /// Series that [`Self::bins`] and [`Self::set_window`] make for one feature.
     pub const fn n_series(n_groups: usize, n_windows: usize) -> usize {
-        2 * (n_groups + 2) + n_windows * (2 * STATISTICS.len() + 2)
+        2 * (n_groups + 2) + OF_FEATURE.len() + n_windows * (2 * STATISTICS.len() + 2)
     }
 
     /// Sets a feature's gauges for one window; what has no value now has no series either.

@@ -4,7 +4,15 @@ use prometheus::{
     Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
 };
 
-use crate::decode::Format;
+use crate::baseline::BaselineError;
+use crate::decode::{DecodeError, Format};
+
+/// Why an exchange is not decoded at all: no model has its name, or the model's baseline is not loaded.
+pub const UNCOUNTED: [&str; 2] = [UNKNOWN_MODEL, NO_BASELINE];
+/// No configured model has the name in the path.
+pub const UNKNOWN_MODEL: &str = "unknown_model";
+/// The model's baseline is not loaded.
+pub const NO_BASELINE: &str = "no_baseline";
 
 /// Series of the process itself.
 #[derive(Clone, Debug)]
@@ -56,6 +64,15 @@ impl ProcessMetrics {
             &["version"],
         )?;
         build_info.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+        // All at 0 from the start: a rate is blind to the event that a counter begins with.
+        for format in Format::ALL {
+            for reason in DecodeError::kinds().chain(UNCOUNTED) {
+                decode_errors.with_label_values(&[format.as_str(), reason]);
+            }
+        }
+        for reason in BaselineError::KINDS {
+            baseline_errors.with_label_values(&[reason]);
+        }
         registry.register(Box::new(decode_errors.clone()))?;
         registry.register(Box::new(baseline_errors.clone()))?;
         registry.register(Box::new(evaluation_seconds.clone()))?;

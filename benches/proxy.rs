@@ -1,8 +1,9 @@
 //! What the proxy costs, beside `HAProxy` and nginx doing no more than passing on: `cargo bench --bench proxy`.
 //!
 //! CPU is what the kernel charged the proxy's process for, at full load over 16 connections; latency is measured from
-//! when a request was due, at a rate that leaves the machine idle most of the time. Each proxy is a process of its own
-//! with two threads; the model server (constant answers) and the callers are this process. Every subject is measured
+//! when a request was due, at a rate that leaves the machine idle most of the time. Each proxy is a process of its own,
+//! `HAProxy` and nginx with two threads, driftd with its default of one or as many as `DRIFTD_THREADS` says; the model
+//! server (constant answers) and the callers are this process. Every subject is measured
 //! in turn, several rounds, and the median shown, so that what else the machine does falls on all alike.
 //!
 //! `driftd` is the program itself, with everything on: every exchange is copied, decoded, counted and judged against a

@@ -3,6 +3,7 @@
 //! The file is YAML and strict: a misspelt key is an error, never a silent default. Sizes and durations are written
 //! with their units (`1MiB`, `10s`).
 
+mod budget;
 mod evaluation;
 mod model;
 mod proxy;
@@ -14,7 +15,8 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-pub use evaluation::{EvaluationConfig, RawEvaluation, Window};
+pub use budget::{Budget, BudgetError};
+pub use evaluation::{EvaluationConfig, FeatureThresholds, RawEvaluation, RawSensitivity, Window};
 pub use model::{ModelConfig, RawModel};
 pub use proxy::{ProxyConfig, RawProxy};
 pub use units::{ByteSize, HumanDuration};
@@ -146,15 +148,15 @@ pub enum ConfigError {
     #[error("`{key}` {problem}")]
     Invalid {
         /// The key, as written in the file.
-        key: &'static str,
+        key: String,
         /// What is wrong and what to write instead.
         problem: String,
     },
 }
 
 impl ConfigError {
-    pub(crate) fn invalid(key: &'static str, problem: impl Into<String>) -> Self {
-        Self::Invalid { key, problem: problem.into() }
+    pub(crate) fn invalid(key: impl Into<String>, problem: impl Into<String>) -> Self {
+        Self::Invalid { key: key.into(), problem: problem.into() }
     }
 }
 
@@ -207,7 +209,7 @@ impl TryFrom<RawConfig> for Config {
                 ));
             }
         };
-        let models: Vec<_> = raw.models.into_iter().map(ModelConfig::from).collect();
+        let models: Vec<_> = raw.models.into_iter().map(ModelConfig::try_from).collect::<Result<_, _>>()?;
         for (idx, model) in models.iter().enumerate() {
             if models[..idx].iter().any(|other| other.name == model.name && other.version == model.version) {
                 return Err(ConfigError::invalid(

@@ -25,7 +25,6 @@ use super::run::{runtime, stop_signal};
 use crate::app::App;
 use crate::baseline::build::{self, BuildOptions};
 use crate::config::{Config, EvaluationConfig, Identity, ModelConfig, ProxyConfig, Window};
-use crate::drift::verdict::Thresholds;
 use crate::pipeline::Report;
 use crate::pipeline::report::{FeatureReport, FeatureWindow, ModelReport, ModelWindow};
 use traffic::{Switches, Tally};
@@ -125,16 +124,15 @@ fn build_baseline(clock: &Clock, directory: &Path, version: &str, seed: u64) -> 
 
 fn config(admin: SocketAddr, upstream: SocketAddr, baselines: [PathBuf; 2]) -> anyhow::Result<Config> {
     let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    let model = |baseline| ModelConfig { name: None, version: None, baseline };
     let mut config =
-        Config::new(ProxyConfig::new(listen, &format!("http://{upstream}"))?, baselines.map(model).into());
+        Config::new(ProxyConfig::new(listen, &format!("http://{upstream}"))?, baselines.map(ModelConfig::new).into());
     config.admin = admin;
     let window = |secs| Window { length: Duration::from_secs(secs), label: format!("{secs}s") };
     // A production's 10 s and [5m, 1h, 24h] at the speed of a story; thresholds and evidence are the defaults.
     config.evaluation = EvaluationConfig {
         interval: Duration::from_millis(200),
         windows: vec![window(3), window(30)],
-        thresholds: Thresholds::default(),
+        ..EvaluationConfig::default()
     };
     Ok(config)
 }

@@ -78,7 +78,7 @@ impl RunArgs {
         let models = self.baseline.iter().map(|baseline| ModelConfig {
             name: self.model.clone(),
             version: self.model_version.clone(),
-            baseline: baseline.clone(),
+            ..ModelConfig::new(baseline)
         });
         let mut config = Config::new(ProxyConfig::new(listen, upstream)?, models.collect());
         if let Some(admin) = self.admin {

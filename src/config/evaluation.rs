@@ -1,11 +1,13 @@
 //! The section `evaluation`.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::{ConfigError, HumanDuration};
-use crate::drift::verdict::Thresholds;
+use super::{Budget, ConfigError, HumanDuration};
+use crate::drift::monitor::Settings;
+use crate::drift::verdict::{Sensitivity, Thresholds};
 
 /// When and over which windows drift is judged.
 #[derive(Debug, Deserialize)]
@@ -17,25 +19,76 @@ pub struct RawEvaluation {
     pub windows: Vec<HumanDuration>,
     /// Rows a window needs before it has a score. Default 500.
     pub min_samples: u64,
+    /// False alarms allowed for each model. Default `1 per 30d`.
+    pub false_alarms: Budget,
+    /// What is told. Default `practical`.
+    pub sensitivity: RawSensitivity,
     /// Effects above which a feature has drifted.
-    pub thresholds: RawThresholds,
+    pub thresholds: FeatureThresholds,
 }
 
-/// Effects above which a feature has drifted; either is enough.
-#[derive(Debug, Deserialize)]
+/// What is told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum RawSensitivity {
+    /// An effect that matters, and evidence for it
+    #[default]
+    Practical,
+    /// Evidence alone too, as a warning, however small the effect
+    Evidence,
+}
+
+impl From<RawSensitivity> for Sensitivity {
+    fn from(raw: RawSensitivity) -> Self {
+        match raw {
+            RawSensitivity::Practical => Self::Practical,
+            RawSensitivity::Evidence => Self::Evidence,
+        }
+    }
+}
+
+/// Effects above which a feature has drifted; any is enough, and what is not given keeps its default.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct RawThresholds {
+pub struct FeatureThresholds {
     /// Population stability index in nats, its null expectation taken off. Default 0.2: the field's "has shifted";
     /// a normal feature reaches it when its mean moves by about 0.46 standard deviations.
-    pub psi: f64,
+    pub psi: Option<f64>,
     /// Kolmogorov–Smirnov statistic. Default 0.1: one row in ten lies elsewhere.
-    pub ks: f64,
+    pub ks: Option<f64>,
+    /// Share of rows, beyond the baseline's own, without a value, with one of the wrong type, an unseen category or one
+    /// out of range. Default 0.05.
+    pub violations: Option<f64>,
 }
 
-impl Default for RawThresholds {
-    fn default() -> Self {
-        let Thresholds { psi, ks, .. } = Thresholds::default();
-        Self { psi, ks }
+impl FeatureThresholds {
+    /// What is given here over what is not.
+    fn over(&self, default: Thresholds) -> Thresholds {
+        Thresholds {
+            psi: self.psi.unwrap_or(default.psi),
+            ks: self.ks.unwrap_or(default.ks),
+            violations: self.violations.unwrap_or(default.violations),
+            ..default
+        }
+    }
+
+    pub(super) fn check(&self, key: &str) -> Result<(), ConfigError> {
+        if let Some(psi) = self.psi
+            && !(psi.is_finite() && psi > 0.0)
+        {
+            return Err(ConfigError::invalid(format!("{key}.psi"), format!("is {psi}, must be above 0")));
+        }
+        for (name, share) in [("ks", self.ks), ("violations", self.violations)] {
+            if let Some(share) = share
+                && !(share > 0.0 && share <= 1.0)
+            {
+                return Err(ConfigError::invalid(
+                    format!("{key}.{name}"),
+                    format!("is {share}, must be in (0, 1]"),
+                ));
+            }
+        }
+        Ok(())
     }
 }
 
@@ -46,7 +99,9 @@ impl Default for RawEvaluation {
             interval: secs(10),
             windows: vec![secs(300), secs(3600), secs(24 * 3600)],
             min_samples: Thresholds::default().min_samples,
-            thresholds: RawThresholds::default(),
+            false_alarms: Budget::default(),
+            sensitivity: RawSensitivity::default(),
+            thresholds: FeatureThresholds::default(),
         }
     }
 }
@@ -69,6 +124,26 @@ pub struct EvaluationConfig {
     pub windows: Vec<Window>,
     /// Effects above which a feature has drifted, and the rows it takes to say so.
     pub thresholds: Thresholds,
+    /// False alarms allowed for each model.
+    pub false_alarms: Budget,
+}
+
+impl EvaluationConfig {
+    /// How a model with these columns is judged.
+    pub fn settings<'a>(
+        &self,
+        columns: impl IntoIterator<Item = &'a str>,
+        thresholds: &BTreeMap<String, FeatureThresholds>,
+    ) -> Settings {
+        let of_column =
+            |column| thresholds.get(column).map_or(self.thresholds, |own| own.over(self.thresholds));
+        Settings {
+            windows: self.windows.iter().map(|window| window.length).collect(),
+            interval: self.interval,
+            alarms_per_look: self.false_alarms.per_look(self.interval, 0.0),
+            thresholds: columns.into_iter().map(of_column).collect(),
+        }
+    }
 }
 
 impl Default for EvaluationConfig {
@@ -106,22 +181,22 @@ impl TryFrom<RawEvaluation> for EvaluationConfig {
         if let Some(pair) = windows.windows(2).find(|pair| pair[0].length == pair[1].length) {
             return Err(ConfigError::invalid("evaluation.windows", format!("has {} twice", pair[0].label)));
         }
-        let RawThresholds { psi, ks } = raw.thresholds;
-        if !(psi.is_finite() && psi > 0.0) {
+        raw.thresholds.check("evaluation.thresholds")?;
+        if raw.false_alarms.is_per_rows() {
             return Err(ConfigError::invalid(
-                "evaluation.thresholds.psi",
-                format!("is {psi}, must be above 0"),
-            ));
-        }
-        if !(ks > 0.0 && ks <= 1.0) {
-            return Err(ConfigError::invalid(
-                "evaluation.thresholds.ks",
-                format!("is {ks}, must be in (0, 1]"),
+                "evaluation.false_alarms",
+                format!("is {}; a running daemon takes one per time, like `1 per 30d`", raw.false_alarms),
             ));
         }
         if raw.min_samples == 0 {
             return Err(ConfigError::invalid("evaluation.min_samples", "must be at least 1"));
         }
-        Ok(Self { interval, windows, thresholds: Thresholds { psi, ks, min_samples: raw.min_samples } })
+        let default = Thresholds {
+            min_samples: raw.min_samples,
+            sensitivity: raw.sensitivity.into(),
+            ..Thresholds::default()
+        };
+        let thresholds = raw.thresholds.over(default);
+        Ok(Self { interval, windows, thresholds, false_alarms: raw.false_alarms })
     }
 }

@@ -1,8 +1,11 @@
 //! The section `models`.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde::Deserialize;
+
+use super::{ConfigError, FeatureThresholds};
 
 /// One entry of `models`.
 #[derive(Debug, Deserialize)]
@@ -14,6 +17,9 @@ pub struct RawModel {
     pub version: Option<String>,
     /// The baseline file, from `driftd baseline build`.
     pub baseline: PathBuf,
+    /// Thresholds of single features and predictions, by name; what is not given is that of `evaluation.thresholds`.
+    #[serde(default)]
+    pub thresholds: BTreeMap<String, FeatureThresholds>,
 }
 
 /// A model to watch.
@@ -25,10 +31,24 @@ pub struct ModelConfig {
     pub version: Option<String>,
     /// Its baseline file.
     pub baseline: PathBuf,
+    /// Thresholds of single columns, by name.
+    pub thresholds: BTreeMap<String, FeatureThresholds>,
 }
 
-impl From<RawModel> for ModelConfig {
-    fn from(RawModel { name, version, baseline }: RawModel) -> Self {
-        Self { name, version, baseline }
+impl ModelConfig {
+    /// Named as its baseline says.
+    pub fn new(baseline: impl Into<PathBuf>) -> Self {
+        Self { name: None, version: None, baseline: baseline.into(), thresholds: BTreeMap::new() }
+    }
+}
+
+impl TryFrom<RawModel> for ModelConfig {
+    type Error = ConfigError;
+
+    fn try_from(RawModel { name, version, baseline, thresholds }: RawModel) -> Result<Self, ConfigError> {
+        for (feature, thresholds) in &thresholds {
+            thresholds.check(&format!("models.thresholds.{feature}"))?;
+        }
+        Ok(Self { name, version, baseline, thresholds })
     }
 }

@@ -16,9 +16,8 @@ pub const MIN_BINS: usize = 3;
 /// sketch. Those that are not finite or weigh nothing are passed over, equal neighbours count as one.
 /// * A value heavier than a bin's share has a bin of its own, `[v, next_up(v))`: always if it weighs two shares, and
 ///   from one share up while bins last.
-/// * At most `max_bins - 2` values: one bin a value, `[v_i, v_{i+1})`, and an empty guard bin below the first and above
-///   the last, so that values outside of a discrete range are seen. One value is below / equal / above.
-/// * A spike at an end of the range has such a guard bin beyond it as well; any other outer bin holds the end's values.
+/// * At most `max_bins - 2` values: one bin a value, `[v_i, v_{i+1})`. One value is below / equal / above.
+/// * Below the first value and above the last is an empty guard bin, so that values outside of the range are seen.
 /// * No values: no edges, one bin.
 ///
 /// # Panics
@@ -29,10 +28,7 @@ pub fn edges_from_weighted(values: &[(f64, u64)], max_bins: usize) -> BinEdges {
     let starts = if values.len() + 2 <= max_bins {
         (0..values.len()).collect()
     } else {
-        let starts = partition(&weights, max_bins);
-        let n_guards = usize::from(is_spike(&starts, &values, 0))
-            + usize::from(is_spike(&starts, &values, starts.len() - 1));
-        if starts.len() + n_guards <= max_bins { starts } else { partition(&weights, max_bins - 2) }
+        partition(&weights, max_bins - 2)
     };
     let edges = cut_points(&values, &starts);
     BinEdges::new(edges).expect("cut points of ascending finite values are ascending and finite")
@@ -59,16 +55,12 @@ fn is_spike(starts: &[usize], values: &[f64], part: usize) -> bool {
     end - starts[part] == 1
 }
 
-/// One edge between two parts; guards where a spike ends the row.
+/// One edge between two parts, and one at either end of the row.
 fn cut_points(values: &[f64], starts: &[usize]) -> Vec<f64> {
     let mut edges = Vec::with_capacity(starts.len() + 1);
     for (part, &start) in starts.iter().enumerate() {
         let spike = is_spike(starts, values, part);
-        if part == 0 {
-            if spike {
-                edges.push(values[start]);
-            }
-        } else if is_spike(starts, values, part - 1) && !spike {
+        if part > 0 && is_spike(starts, values, part - 1) && !spike {
             // The values between two spikes fall to the lower; those beside a spread belong to it.
             edges.push(values[start - 1].next_up());
         } else {
@@ -77,7 +69,6 @@ fn cut_points(values: &[f64], starts: &[usize]) -> Vec<f64> {
     }
     // The largest finite value has no room above it: its bin is the outer one.
     if let Some(&last) = values.last()
-        && is_spike(starts, values, starts.len() - 1)
         && last.next_up().is_finite()
     {
         edges.push(last.next_up());
@@ -85,11 +76,10 @@ fn cut_points(values: &[f64], starts: &[usize]) -> Vec<f64> {
     edges
 }
 
-/// Groups of fine bins for PSI: at most `max_groups` (at least 3) of near-equal baseline count, missing and other not
-/// among them.
+/// Groups of fine bins for PSI: at most `max_groups` (at least 1) of near-equal baseline count, missing and other not
+/// among them, and the guards.
 ///
-/// No bin is split. Bins without baseline observations at the ends, such as the guards of a discrete feature, are
-/// groups of their own: joined to a neighbour, values outside of the baseline's range would be lost in its mass. While
+/// No bin is split. Bins without baseline observations at the ends are the guards, groups of their own: joined to a neighbour, values outside of the baseline's range would be lost in its mass. While
 /// the window has none there either, PSI leaves such a group out. A bin heavier than a group's share stands alone as
 /// in [`edges_from_weighted`].
 ///
@@ -100,9 +90,8 @@ pub fn groups_from_counts(counts: &[u64], max_groups: usize) -> Groups {
         return Groups::one_per_bin(1);
     };
     let last = counts.iter().rposition(|&count| count > 0).unwrap_or(first);
-    let n_guards = usize::from(first > 0) + usize::from(last + 1 < counts.len());
-    let inner = partition(&counts[first..=last], max_groups.max(3) - n_guards);
-    let mut starts = Vec::with_capacity(inner.len() + n_guards);
+    let inner = partition(&counts[first..=last], max_groups.max(1));
+    let mut starts = Vec::with_capacity(inner.len() + 2);
     if first > 0 {
         starts.push(0);
     }

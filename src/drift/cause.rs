@@ -39,6 +39,13 @@ pub struct Finding {
     pub evident: bool,
 }
 
+impl Finding {
+    /// Moved, and not just by a trace of it.
+    fn moved(self) -> bool {
+        self.evident && self.verdict >= FeatureVerdict::Warning
+    }
+}
+
 /// The verdict on a model in one window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ModelVerdict {
@@ -64,13 +71,17 @@ impl ModelVerdict {
         contract_broken: bool,
     ) -> Self {
         let any = |findings: &[Finding], verdict| findings.iter().any(|finding| finding.verdict == verdict);
-        if contract_broken {
+        if contract_broken || any(features, FeatureVerdict::Schema) {
             return Self::Drift(Cause::Schema);
         }
         if any(features, FeatureVerdict::Drift) {
             return Self::Drift(Cause::Input);
         }
-        if any(predictions, FeatureVerdict::Drift) {
+        if predictions.iter().any(|finding| finding.verdict.is_alarm()) {
+            // What moved by half a threshold can move what is made of many such by a whole one.
+            if features.iter().any(|feature| feature.moved()) {
+                return Self::Drift(Cause::Input);
+            }
             let quiet = |feature: &Finding| feature.verdict == FeatureVerdict::Ok && !feature.evident;
             let inputs_ruled_out = all_inputs_watched && !features.is_empty() && features.iter().all(quiet);
             return Self::Drift(if inputs_ruled_out { Cause::Model } else { Cause::Unknown });
@@ -97,6 +108,7 @@ impl ModelVerdict {
             Self::NoData => "no_data",
             Self::Ok => "ok",
             Self::Warning => "warning",
+            Self::Drift(Cause::Schema) => "schema",
             Self::Drift(_) => "drift",
         }
     }
@@ -127,7 +139,6 @@ mod tests {
     fn the_model_is_the_cause_only_where_the_inputs_are_ruled_out() {
         check(&[Ok, Ok], &[Drift], true, ModelVerdict::Drift(Cause::Model));
         check(&[Ok, Ok], &[Drift], false, ModelVerdict::Drift(Cause::Unknown));
-        check(&[Ok, Warning], &[Drift], true, ModelVerdict::Drift(Cause::Unknown));
         check(&[Ok, Filling], &[Drift], true, ModelVerdict::Drift(Cause::Unknown));
         check(&[Ok, Stale], &[Drift], true, ModelVerdict::Drift(Cause::Unknown));
         check(&[], &[Drift], true, ModelVerdict::Drift(Cause::Unknown));
@@ -144,6 +155,7 @@ mod tests {
     fn moved_features_are_the_cause_of_moved_predictions() {
         check(&[Drift, Ok], &[Drift], true, ModelVerdict::Drift(Cause::Input));
         check(&[Drift, Filling], &[Ok], true, ModelVerdict::Drift(Cause::Input));
+        check(&[Ok, Warning], &[Drift], true, ModelVerdict::Drift(Cause::Input));
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! What is said about a feature: drift needs an effect that matters and evidence that it is not noise.
 
+use super::Reference;
 use super::evidence::Evidence;
-use super::score::{KsStatistic, Psi, Scores};
+use super::score::{KsStatistic, Psi, ScoreError, Scores, ks, n_kept, null_expectation, psi};
 use super::window::WindowState;
 
 /// What share of a threshold is worth a warning, given evidence.
@@ -11,6 +12,16 @@ pub const WARNING_SHARE: f64 = 0.5;
 /// not come and go with every look.
 pub const RELEASE_SHARE: f64 = 0.8;
 
+/// What it takes to be told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Sensitivity {
+    /// An effect that matters, and evidence for it.
+    #[default]
+    Practical,
+    /// Evidence alone is worth a warning, however small the effect.
+    Evidence,
+}
+
 /// How large an effect must be to matter, and how many rows it takes to say anything.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Thresholds {
@@ -18,28 +29,67 @@ pub struct Thresholds {
     pub psi: f64,
     /// Kolmogorov–Smirnov statistic.
     pub ks: f64,
+    /// Share of rows, beyond the baseline's own, that are missing, of the wrong type, an unseen category or out of range.
+    pub violations: f64,
     /// Rows a window needs before it is scored.
     pub min_samples: u64,
+    /// Whether evidence alone is told.
+    pub sensitivity: Sensitivity,
+}
+
+/// How far a sample is from the baseline, in the terms of [`Thresholds`].
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Effect {
+    /// Population stability index.
+    pub psi: Psi,
+    /// What it is expected to be without drift.
+    pub psi_null: f64,
+    /// Kolmogorov–Smirnov statistic, numbers only.
+    pub ks: Option<KsStatistic>,
+}
+
+impl From<&Scores> for Effect {
+    fn from(scores: &Scores) -> Self {
+        Self { psi: scores.psi, psi_null: scores.psi_null, ks: scores.ks }
+    }
+}
+
+impl Effect {
+    /// Of counts over the PSI bins ([`Reference::fold`]); KS over the groups is never above that over the fine bins.
+    ///
+    /// # Errors
+    /// [`ScoreError`] if the counts are of another reference, or a side is empty.
+    pub fn of_groups(reference: &Reference, counts: &[u64]) -> Result<Self, ScoreError> {
+        let baseline = reference.psi_bins();
+        let psi = psi(baseline, counts)?;
+        let total = |counts: &[u64]| counts.iter().sum();
+        let psi_null = null_expectation(n_kept(baseline, counts), total(baseline), total(counts));
+        let ks = reference.is_numeric().then(|| {
+            let n_groups = counts.len() - 2;
+            ks(&baseline[..n_groups], &counts[..n_groups]).ok() // missing values alone have no order
+        });
+        Ok(Self { psi, psi_null, ks: ks.flatten() })
+    }
 }
 
 impl Default for Thresholds {
     fn default() -> Self {
-        Self { psi: 0.2, ks: 0.1, min_samples: 500 }
+        Self { psi: 0.2, ks: 0.1, violations: 0.05, min_samples: 500, sensitivity: Sensitivity::Practical }
     }
 }
 
 impl Thresholds {
-    /// What the PSI of these scores is held against: the threshold and what PSI is expected to be without drift.
-    pub fn psi_in_force(&self, scores: &Scores) -> Psi {
-        Psi(self.psi + scores.psi_null)
+    /// What a PSI is held against: the threshold and what PSI is expected to be without drift.
+    pub fn psi_in_force(&self, psi_null: f64) -> Psi {
+        Psi(self.psi + psi_null)
     }
 
     /// Whether a statistic that has evidence reaches `share` of its threshold.
-    fn reached(&self, share: f64, scores: &Scores, evidence: Evidence) -> bool {
-        let Psi(psi) = scores.psi;
+    fn reached(&self, share: f64, effect: &Effect, evidence: Evidence) -> bool {
+        let Psi(psi) = effect.psi;
         let ks_reaches = |KsStatistic(ks): KsStatistic| ks >= share * self.ks;
-        (evidence.psi && psi - scores.psi_null >= share * self.psi)
-            || (evidence.ks && scores.ks.is_some_and(ks_reaches))
+        (evidence.psi && psi - effect.psi_null >= share * self.psi)
+            || (evidence.ks && effect.ks.is_some_and(ks_reaches))
     }
 }
 
@@ -52,10 +102,12 @@ pub enum FeatureVerdict {
     Stale,
     /// No effect beyond noise that matters.
     Ok,
-    /// An effect beyond noise, of [`WARNING_SHARE`] of its threshold or more.
+    /// An effect beyond noise, of [`WARNING_SHARE`] of its threshold or more; or of any size, if asked for.
     Warning,
     /// An effect beyond noise, above its threshold.
     Drift,
+    /// More rows than in the baseline have no value, or one that it could not have.
+    Schema,
 }
 
 impl FeatureVerdict {
@@ -67,6 +119,7 @@ impl FeatureVerdict {
             Self::Ok => "ok",
             Self::Warning => "warning",
             Self::Drift => "drift",
+            Self::Schema => "schema",
         }
     }
 
@@ -80,16 +133,24 @@ impl FeatureVerdict {
     }
 
     /// Whether there was something to score.
-    pub const fn is_scored(self) -> bool {
-        matches!(self, Self::Ok | Self::Warning | Self::Drift)
+    pub fn is_scored(self) -> bool {
+        self >= Self::Ok
     }
 
-    /// The verdict on the scores of a window that is ready, after `before`.
-    pub fn judge(scores: &Scores, evidence: Evidence, thresholds: &Thresholds, before: Self) -> Self {
+    /// Whether people should hear of it.
+    pub const fn is_alarm(self) -> bool {
+        matches!(self, Self::Drift | Self::Schema)
+    }
+
+    /// The verdict on an effect for which there is this evidence, after `before`.
+    pub fn judge(effect: impl Into<Effect>, evidence: Evidence, thresholds: &Thresholds, before: Self) -> Self {
+        let effect = effect.into();
         let held = |verdict| if before >= verdict { RELEASE_SHARE } else { 1.0 };
-        if thresholds.reached(held(Self::Drift), scores, evidence) {
+        if thresholds.reached(held(Self::Drift), &effect, evidence) {
             Self::Drift
-        } else if thresholds.reached(WARNING_SHARE * held(Self::Warning), scores, evidence) {
+        } else if thresholds.reached(WARNING_SHARE * held(Self::Warning), &effect, evidence) {
+            Self::Warning
+        } else if thresholds.sensitivity == Sensitivity::Evidence && evidence.any() {
             Self::Warning
         } else {
             Self::Ok

@@ -76,7 +76,7 @@ impl Evaluator {
         let now = self.clock.now();
         self.load_baselines();
         self.absorb(now);
-        let models = self.states.iter_mut().flatten().map(|state| state.judge(now, &self.context)).collect();
+        let models = self.states.iter_mut().flatten().map(|state| state.judge(now)).collect();
         let evaluated_at = seconds(now);
         self.publish.send_replace(Arc::new(Report {
             evaluated_at,

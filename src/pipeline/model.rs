@@ -1,10 +1,11 @@
 //! The models a daemon watches, each with what its baseline says of it.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
 use crate::baseline::{Baseline, BaselineError, Schema};
-use crate::config::ModelConfig;
+use crate::config::{FeatureThresholds, ModelConfig};
 use crate::decode::Route;
 use crate::drift::kernels::Recorder;
 use crate::drift::score::{Bins, Reference};
@@ -24,6 +25,8 @@ pub struct Model {
     pub references: Vec<Reference>,
     /// How each column's values find their bins: `None` for codes, which are bins already.
     pub recorders: Vec<Option<Recorder>>,
+    /// Thresholds of single columns, by name.
+    pub thresholds: BTreeMap<String, FeatureThresholds>,
 }
 
 impl Model {
@@ -46,6 +49,7 @@ impl Model {
             schema,
             references,
             recorders,
+            thresholds: config.thresholds.clone(),
         }
     }
 }

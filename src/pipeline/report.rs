@@ -3,6 +3,9 @@
 use serde::Serialize;
 
 use crate::baseline::Role;
+use super::evaluate::seconds;
+use crate::drift::monitor::Judgement;
+use crate::drift::scan::Change;
 use crate::drift::score::Scores;
 use crate::drift::verdict::Thresholds;
 use crate::telemetry::ModelLabels;
@@ -72,9 +75,9 @@ pub struct RoleCounts {
 pub struct ModelWindow {
     /// The window.
     pub window: String,
-    /// `no_data` (no feature has a verdict), `ok`, `warning` or `drift`.
+    /// `no_data` (no feature has a verdict), `ok`, `warning`, `drift` or `schema`.
     pub verdict: &'static str,
-    /// Why, while the verdict is `drift`.
+    /// Why, while the verdict is `drift` or `schema`.
     pub cause: Option<&'static str>,
     /// Features and predictions that drifted.
     pub drifted: Vec<String>,
@@ -104,7 +107,7 @@ pub struct FeatureReport {
 pub struct FeatureWindow {
     /// The window.
     pub window: String,
-    /// `filling`, `stale`, `ok`, `warning` or `drift`.
+    /// `filling`, `stale`, `ok`, `warning`, `drift` or `schema`.
     pub verdict: &'static str,
     /// Rows in the window.
     pub samples: u64,
@@ -112,8 +115,61 @@ pub struct FeatureWindow {
     pub min_samples: u64,
     /// Rows of the window in each bin.
     pub counts: Vec<u64>,
-    /// Scores, once there are enough rows.
+    /// Scores of the window as a whole, once there are enough rows.
     pub scores: Option<ScoreReport>,
+    /// The evidence that it differs from the baseline, while it does.
+    pub change: Option<ChangeReport>,
+}
+
+/// Since when a feature differs from its baseline, and by how much since then.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct ChangeReport {
+    /// The statistic that found it: `location`, `spread`, `shape`, `missing`, `other` or `out_of_range`.
+    pub statistic: &'static str,
+    /// About when it began, in seconds since the Unix epoch.
+    pub onset: f64,
+    /// When it was found, in seconds since the Unix epoch.
+    pub found_at: f64,
+    /// Natural logarithm of the p-value it was found by.
+    pub ln_p_value: f64,
+    /// Natural logarithm of the p-value it took: the budget of false alarms, shared out.
+    pub ln_level: f64,
+    /// Rows it took.
+    pub rows: f64,
+    /// How many independent rows those were worth.
+    pub effective_samples: f64,
+    /// Rows since its onset, or in the window if that is shorter: those of `psi` and `ks` here.
+    pub rows_since: u64,
+    /// Population stability index of those rows, less what is expected without drift, nats.
+    pub psi: Option<f64>,
+    /// Kolmogorov–Smirnov statistic of those rows over the PSI groups; numbers only.
+    pub ks: Option<f64>,
+    /// While the verdict is `schema`: `missing`, `other` or `out_of_range`.
+    pub breach: Option<&'static str>,
+    /// Share of such rows since the onset, 0 to 1.
+    pub breach_share: Option<f64>,
+    /// Share of such rows in the baseline, 0 to 1.
+    pub baseline_share: Option<f64>,
+}
+
+impl ChangeReport {
+    pub(super) fn new(change: &Change, judgement: &Judgement) -> Self {
+        Self {
+            statistic: change.statistic.as_str(),
+            onset: seconds(change.onset),
+            found_at: seconds(change.found),
+            ln_p_value: change.ln_p,
+            ln_level: change.ln_level,
+            rows: change.n_rows,
+            effective_samples: change.n_effective,
+            rows_since: judgement.n_rows,
+            psi: judgement.effect.map(|effect| effect.psi.0 - effect.psi_null),
+            ks: judgement.effect.and_then(|effect| effect.ks).map(|ks| ks.0),
+            breach: judgement.breach.map(|breach| breach.statistic.as_str()),
+            breach_share: judgement.breach.map(|breach| breach.share),
+            baseline_share: judgement.breach.map(|breach| breach.baseline_share),
+        }
+    }
 }
 
 /// Scores and what they are held against.
@@ -148,7 +204,7 @@ impl ScoreReport {
         Self {
             psi: scores.psi.0,
             psi_null: scores.psi_null,
-            psi_threshold: thresholds.psi_in_force(scores).0,
+            psi_threshold: thresholds.psi_in_force(scores.psi_null).0,
             ks: scores.ks.map(|ks| ks.0),
             ks_p_value: scores.ks_p.map(|p| p.0),
             ks_threshold: scores.ks.map(|_| thresholds.ks),

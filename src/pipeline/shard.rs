@@ -8,11 +8,14 @@ use std::time::Duration;
 
 use tokio::sync::mpsc::{self, error::TryRecvError};
 use tracing::{debug, error};
+use twox_hash::XxHash3_64;
 
 use super::model::{Found, Model, Models};
 use super::{Exchange, MirroredBody};
 use crate::baseline::Role;
 use crate::decode::{self, Batch, Column, DecodeError, Format, Route, ViolationReason};
+use crate::drift::repeats::RepeatCounter;
+use crate::drift::scan::Repeats;
 use crate::drift::{Histogram, kernels};
 use crate::telemetry::process::{NO_BASELINE, UNKNOWN_MODEL};
 
@@ -46,6 +49,8 @@ pub struct ModelCounts {
     pub violations: HashMap<(Option<usize>, ViolationReason), u64>,
     /// Names of features unknown to the baseline, for the API.
     pub unexpected: BTreeSet<Box<str>>,
+    /// Rows that repeat others.
+    pub repeats: Repeats,
 }
 
 impl ModelCounts {
@@ -56,6 +61,7 @@ impl ModelCounts {
             rows: [0; 2],
             violations: HashMap::new(),
             unexpected: BTreeSet::new(),
+            repeats: Repeats::default(),
         }
     }
 
@@ -93,6 +99,7 @@ impl ModelCounts {
         self.rows = [0; 2];
         self.violations.clear();
         self.unexpected.clear();
+        self.repeats = Repeats::default();
     }
 }
 
@@ -127,13 +134,15 @@ pub struct Shard {
     models: Arc<Models>,
     counts: Arc<Mutex<ShardCounts>>,
     batches: Vec<Option<Batch>>,
+    /// One a configured model.
+    repeats: Vec<RepeatCounter>,
     max_body_bytes: usize,
 }
 
 impl Shard {
     /// Behind `queue`; a body is at most `max_body_bytes` on the wire.
     pub fn new(queue: mpsc::Receiver<Exchange>, models: Arc<Models>, max_body_bytes: usize) -> Self {
-        Self { queue, models, counts: Arc::default(), batches: Vec::new(), max_body_bytes }
+        Self { queue, models, counts: Arc::default(), batches: Vec::new(), repeats: Vec::new(), max_body_bytes }
     }
 
     /// Where the evaluator takes the counts.
@@ -182,9 +191,14 @@ impl Shard {
                 self.count_error(format, error.kind());
             }
         }
+        self.repeats.resize_with(models.len(), RepeatCounter::default);
+        let repeats = &mut self.repeats[idx];
+        repeats.see(XxHash3_64::oneshot(exchange.request.as_slice()), batch.n_feature_rows as u64);
         let mut counts = lock(&self.counts);
         counts.models.resize_with(models.len(), || None);
-        counts.models[idx].get_or_insert_with(|| ModelCounts::new(model)).record(model, &batch);
+        let of_model = counts.models[idx].get_or_insert_with(|| ModelCounts::new(model));
+        of_model.record(model, &batch);
+        of_model.repeats += repeats.take();
         drop(counts);
         self.batches[idx] = Some(batch);
     }

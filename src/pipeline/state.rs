@@ -2,26 +2,24 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
 
 use tracing::{info, warn};
 
 use super::evaluate::seconds;
 use super::model::Model;
 use super::report::{
-    BaselineReport, FeatureReport, FeatureWindow, ModelReport, ModelWindow, RoleCounts, ScoreReport,
-    ViolationReport,
+    BaselineReport, ChangeReport, FeatureReport, FeatureWindow, ModelReport, ModelWindow, RoleCounts,
+    ScoreReport, ViolationReport,
 };
 use super::shard::{MAX_UNEXPECTED, ModelCounts};
-use crate::baseline::{ColumnKind, ColumnSpec, Role};
+use crate::baseline::{ColumnKind, Role};
 use crate::config::{EvaluationConfig, Identity, Window};
 use crate::decode::ViolationReason;
-use crate::drift::cause::{Cause, Finding, ModelVerdict};
-use crate::drift::evidence::{Evidence, Level};
+use crate::drift::Timestamp;
+use crate::drift::cause::{Cause, ModelVerdict};
+use crate::drift::monitor::{Look, Monitor};
 use crate::drift::score::Scores;
-use crate::drift::verdict::{FeatureVerdict, Thresholds};
-use crate::drift::window::{Added, DEFAULT_SLOTS, WindowRing, WindowState};
-use crate::drift::{Histogram, Timestamp};
+use crate::drift::verdict::FeatureVerdict;
 use crate::telemetry::model::{BinSeries, FeatureLabels, UNEXPECTED, WindowGauges, bin_label};
 use crate::telemetry::{ModelLabels, ModelMetrics, ModelSeries, ProcessMetrics};
 
@@ -44,20 +42,21 @@ pub(super) struct ModelState {
     model: Arc<Model>,
     series: ModelSeries,
     columns: Vec<ColumnState>,
-    windows: Vec<Judged>,
+    windows: Vec<Window>,
+    monitor: Monitor,
+    /// What the last look said, to tell what has changed.
+    told: Vec<Told>,
+    since_last_look: Look,
     rows: RoleCounts,
     last_row_at: Option<Timestamp>,
     violations: BTreeMap<(Option<usize>, ViolationReason), u64>,
     unexpected: BTreeSet<Box<str>>,
-    last_unexpected_at: Option<Timestamp>,
 }
 
-/// One window over all columns, and what was last said of it.
-#[derive(Debug)]
-struct Judged {
-    window: Window,
-    ring: WindowRing,
-    features: Vec<FeatureVerdict>,
+/// The verdicts of one window.
+#[derive(Clone, Debug)]
+struct Told {
+    columns: Vec<FeatureVerdict>,
     model: ModelVerdict,
 }
 
@@ -111,25 +110,24 @@ impl ModelState {
         let columns = (0..model.references.len())
             .map(|idx| ColumnState::new(idx, &model, &series, context, process))
             .collect();
-        let judged = |window: &Window| Judged {
-            window: window.clone(),
-            ring: WindowRing::new(
-                window.length,
-                DEFAULT_SLOTS,
-                model.references.iter().map(|reference| reference.bins().n_bins()),
-            ),
-            features: vec![FeatureVerdict::Filling; model.references.len()],
-            model: ModelVerdict::NoData,
-        };
+        let windows = context.evaluation.windows.clone();
+        let n_columns = model.references.len();
+        let told = Told { columns: vec![FeatureVerdict::Filling; n_columns], model: ModelVerdict::NoData };
         Self {
-            windows: context.evaluation.windows.iter().map(judged).collect(),
+            monitor: Monitor::new(
+                &model.references,
+                model.schema.range(Role::Feature).len(),
+                context.evaluation.settings(model.schema.columns().iter().map(|spec| &*spec.name), &model.thresholds),
+            ),
+            told: vec![told; windows.len()],
+            windows,
+            since_last_look: Look { all_inputs_watched: !has_text(&model), ..Look::default() },
             series,
             columns,
             rows: RoleCounts::default(),
             last_row_at: None,
             violations: BTreeMap::new(),
             unexpected: BTreeSet::new(),
-            last_unexpected_at: None,
             model,
         }
     }
@@ -142,9 +140,10 @@ impl ModelState {
             let feature = column.map(|column| self.columns[column].labels.feature.as_str());
             self.series.add_violations(feature, reason, n_rows);
         }
-        if !counts.unexpected.is_empty() {
-            self.last_unexpected_at = Some(now);
-        }
+        let unexpected = counts.violations.get(&(None, ViolationReason::UnexpectedFeature));
+        let n_unexpected = unexpected.copied().unwrap_or(u64::from(!counts.unexpected.is_empty()));
+        self.since_last_look.n_unexpected += n_unexpected;
+        self.since_last_look.repeats += counts.repeats;
         for name in &counts.unexpected {
             if self.unexpected.len() < MAX_UNEXPECTED {
                 self.unexpected.insert(name.clone());
@@ -159,10 +158,7 @@ impl ModelState {
         self.series.add_rows(Role::Prediction, n_predictions);
         self.last_row_at = Some(now);
         self.series.set_last_row(seconds(now));
-        for judged in &mut self.windows {
-            let added = judged.ring.add(now, &counts.histograms);
-            debug_assert_eq!(added, Added::Counted, "the clock does not run backwards");
-        }
+        self.monitor.add(now, &counts.histograms);
         for ((column, reference), histogram) in
             self.columns.iter().zip(&self.model.references).zip(&counts.histograms)
         {
@@ -174,28 +170,15 @@ impl ModelState {
         }
     }
 
-    /// One look: every window is scored, judged and exported.
-    pub(super) fn judge(&mut self, now: Timestamp, context: &Context) -> ModelReport {
-        for judged in &mut self.windows {
-            judged.ring.advance(now);
+    /// One look: every window is judged, scored and exported.
+    pub(super) fn judge(&mut self, now: Timestamp) -> ModelReport {
+        self.monitor.look(now, &self.model.references, self.since_last_look);
+        self.since_last_look = Look { all_inputs_watched: self.since_last_look.all_inputs_watched, ..Look::default() };
+        for (role, of_predictions) in [(Role::Feature, false), (Role::Prediction, true)] {
+            self.series.set_evidence(role, self.monitor.evidence(of_predictions));
         }
-        // A version that nobody asks any more says nothing in its longer windows either.
-        let is_stale = self
-            .windows
-            .first()
-            .is_some_and(|shortest| shortest.ring.idle().is_some_and(|idle| idle >= shortest.ring.length()));
-        let level = Level::shared_by(self.columns.len(), self.windows.len());
         let mut features: Vec<_> = (0..self.columns.len()).map(|idx| self.feature_report(idx)).collect();
-        let mut windows = Vec::with_capacity(self.windows.len());
-        for at in 0..self.windows.len() {
-            windows.push(self.judge_window(
-                at,
-                (now, is_stale),
-                level,
-                &context.evaluation.thresholds,
-                &mut features,
-            ));
-        }
+        let windows = (0..self.windows.len()).map(|at| self.window_report(at, &mut features)).collect();
         ModelReport {
             labels: self.series.labels().clone(),
             baseline: BaselineReport {
@@ -211,104 +194,51 @@ impl ModelState {
         }
     }
 
-    fn judge_window(
-        &mut self,
-        at: usize,
-        (now, is_stale): (Timestamp, bool),
-        level: Level,
-        thresholds: &Thresholds,
-        reports: &mut [FeatureReport],
-    ) -> ModelWindow {
-        let label = self.windows[at].window.label.clone();
-        let mut findings = Vec::with_capacity(self.columns.len());
+    fn window_report(&mut self, at: usize, reports: &mut [FeatureReport]) -> ModelWindow {
+        let mut drifted = Vec::new();
         for (idx, report) in reports.iter_mut().enumerate() {
-            let judged = &self.windows[at];
-            let state =
-                if is_stale { WindowState::Stale } else { judged.ring.state(idx, thresholds.min_samples) };
-            let (finding, scores) = self.judge_feature(
-                idx,
-                &judged.ring.totals()[idx],
-                state,
-                level,
-                thresholds,
-                judged.features[idx],
-            );
-            self.log_change(idx, &label, judged.features[idx], finding.verdict, scores.as_ref());
-            report.windows.push(self.export_feature(idx, at, finding.verdict, scores.as_ref(), thresholds));
-            self.windows[at].features[idx] = finding.verdict;
-            findings.push(finding);
+            let verdict = self.monitor.judgement(at, idx).verdict;
+            let scores = self.scores(at, idx);
+            report.windows.push(self.export_feature(idx, at, scores.as_ref()));
+            self.log_change(at, idx);
+            self.told[at].columns[idx] = verdict;
+            if verdict.is_alarm() {
+                drifted.push(self.columns[idx].labels.feature.clone());
+            }
         }
-        let (features, predictions) = findings.split_at(self.model.schema.range(Role::Feature).len());
-        let verdict = ModelVerdict::of(
-            features,
-            predictions,
-            self.all_inputs_watched(self.windows[at].window.length, now),
-            false,
-        );
+        let verdict = self.monitor.verdict(at);
         self.export_verdict(at, verdict);
-        let drifted = findings
-            .iter()
-            .zip(&self.columns)
-            .filter(|(finding, _)| finding.verdict == FeatureVerdict::Drift);
         ModelWindow {
-            window: label,
+            window: self.windows[at].label.clone(),
             verdict: verdict.as_str(),
             cause: verdict.cause().map(Cause::as_str),
-            drifted: drifted.map(|(_, column)| column.labels.feature.clone()).collect(),
+            drifted,
         }
     }
 
-    fn judge_feature(
-        &self,
-        idx: usize,
-        current: &Histogram,
-        state: WindowState,
-        level: Level,
-        thresholds: &Thresholds,
-        before: FeatureVerdict,
-    ) -> (Finding, Option<Scores>) {
-        if let Some(verdict) = FeatureVerdict::without_scores(state) {
-            return (Finding { verdict, evident: false }, None);
-        }
-        match self.model.references[idx].score(current) {
-            Ok(scores) => {
-                let evidence = Evidence::of(&scores, level);
-                let verdict = FeatureVerdict::judge(&scores, evidence, thresholds, before);
-                (Finding { verdict, evident: evidence.any() }, Some(scores))
-            }
-            // Only a baseline without a single row gets here: there is nothing to be judged by.
-            Err(_) => (Finding { verdict: FeatureVerdict::Filling, evident: false }, None),
-        }
+    /// What a window is from its baseline as a whole; `None` while it has too few rows, or too old ones, to say.
+    fn scores(&self, at: usize, idx: usize) -> Option<Scores> {
+        let current = &self.monitor.counts(at)[idx];
+        let judgement = self.monitor.judgement(at, idx);
+        let enough = current.total() >= self.monitor.thresholds(idx).min_samples;
+        // Only a baseline without a single row has no score then: there is nothing to be judged by.
+        (enough && judgement.verdict.is_scored()).then(|| self.model.references[idx].score(current).ok()).flatten()
     }
 
-    /// Text is watched through its length alone, and what the baseline does not know not at all: whether a window holds
-    /// any of that.
-    fn all_inputs_watched(&self, length: Duration, now: Timestamp) -> bool {
-        let features = &self.model.schema.columns()[self.model.schema.range(Role::Feature)];
-        let is_text = |spec: &ColumnSpec| matches!(spec.kind, ColumnKind::Text);
-        self.last_unexpected_at.is_none_or(|at| now.since(at) > length) && !features.iter().any(is_text)
-    }
-
-    fn export_feature(
-        &self,
-        idx: usize,
-        at: usize,
-        verdict: FeatureVerdict,
-        scores: Option<&Scores>,
-        thresholds: &Thresholds,
-    ) -> FeatureWindow {
-        let (judged, column) = (&self.windows[at], &self.columns[idx]);
-        let current = &judged.ring.totals()[idx];
+    fn export_feature(&self, idx: usize, at: usize, scores: Option<&Scores>) -> FeatureWindow {
+        let (column, window) = (&self.columns[idx], &self.windows[at].label);
+        let (judgement, thresholds) = (self.monitor.judgement(at, idx), self.monitor.thresholds(idx));
+        let current = &self.monitor.counts(at)[idx];
         let scores = scores.map(|scores| ScoreReport::new(scores, thresholds));
+        let verdict = judgement.verdict;
         if column.series.is_some() {
             self.series.set_window(
                 &column.labels,
-                &judged.window.label,
+                window,
                 WindowGauges {
-                    scores: &scores.map_or_else(Vec::new, super::report::ScoreReport::exported),
-                    thresholds: &scores
-                        .map_or_else(Vec::new, super::report::ScoreReport::exported_thresholds),
-                    drifted: verdict.is_scored().then_some(verdict == FeatureVerdict::Drift),
+                    scores: &scores.map_or_else(Vec::new, ScoreReport::exported),
+                    thresholds: &scores.map_or_else(Vec::new, ScoreReport::exported_thresholds),
+                    drifted: verdict.is_scored().then_some(verdict.is_alarm()),
                     n_samples: current.total(),
                 },
             );
@@ -316,54 +246,49 @@ impl ModelState {
         let counts =
             self.model.references[idx].fold(current).expect("the ring has the bins of the reference");
         FeatureWindow {
-            window: judged.window.label.clone(),
+            window: window.clone(),
             verdict: verdict.as_str(),
             samples: current.total(),
             min_samples: thresholds.min_samples,
             counts,
             scores,
+            change: self.monitor.change(idx).map(|change| ChangeReport::new(change, judgement)),
         }
     }
 
     fn export_verdict(&mut self, at: usize, verdict: ModelVerdict) {
-        let judged = &mut self.windows[at];
+        let window = &self.windows[at].label;
         let value = |cause| (verdict != ModelVerdict::NoData).then_some(verdict.cause() == Some(cause));
-        self.series.set_causes(&judged.window.label, &Cause::ALL.map(|cause| (cause.as_str(), value(cause))));
-        if judged.model != verdict {
+        self.series.set_causes(window, &Cause::ALL.map(|cause| (cause.as_str(), value(cause))));
+        if self.told[at].model != verdict {
             info!(
                 model = %self.model.name,
                 version = %self.model.version,
-                window = %judged.window.label,
+                %window,
                 verdict = verdict.as_str(),
                 cause = verdict.cause().map_or("", Cause::as_str),
                 "verdict changed"
             );
         }
-        judged.model = verdict;
+        self.told[at].model = verdict;
     }
 
-    fn log_change(
-        &self,
-        idx: usize,
-        window: &str,
-        before: FeatureVerdict,
-        after: FeatureVerdict,
-        scores: Option<&Scores>,
-    ) {
-        let began = after == FeatureVerdict::Drift && before != after;
-        let ended = before == FeatureVerdict::Drift && before != after;
-        if !(began || ended) {
+    fn log_change(&self, at: usize, idx: usize) {
+        let (judgement, before) = (self.monitor.judgement(at, idx), self.told[at].columns[idx]);
+        let (is_alarm, was_alarm) = (judgement.verdict.is_alarm(), before.is_alarm());
+        if judgement.verdict == before || !(is_alarm || was_alarm) {
             return;
         }
         let (model, version) = (&self.model.name, &self.model.version);
         let FeatureLabels { feature, role } = &self.columns[idx].labels;
-        let role = role.as_str();
-        match scores {
-            Some(scores) if began => {
-                let (psi, ks, n_samples) = (scores.psi.0, scores.ks.map(|ks| ks.0), scores.n_samples);
-                warn!(%model, %version, %feature, role, window, psi, ks, n_samples, "drift");
+        let (role, window, verdict) = (role.as_str(), &self.windows[at].label, judgement.verdict.as_str());
+        match (&judgement.effect, self.monitor.change(idx)) {
+            (Some(effect), Some(change)) if is_alarm => {
+                let (psi, ks, n_rows) = (effect.psi.0, effect.ks.map(|ks| ks.0), judgement.n_rows);
+                let (evidence, onset) = (change.statistic.as_str(), seconds(change.onset));
+                warn!(%model, %version, %feature, role, %window, verdict, psi, ks, n_rows, evidence, onset, "drift");
             }
-            _ => info!(%model, %version, %feature, role, window, verdict = after.as_str(), "drift has ended"),
+            _ => info!(%model, %version, %feature, role, %window, verdict, "drift has ended"),
         }
     }
 
@@ -391,6 +316,12 @@ impl ModelState {
         };
         self.violations.iter().map(report).collect()
     }
+}
+
+/// Text is watched through its length alone.
+fn has_text(model: &Model) -> bool {
+    let features = &model.schema.columns()[model.schema.range(Role::Feature)];
+    features.iter().any(|spec| matches!(spec.kind, ColumnKind::Text))
 }
 
 #[cfg(test)]

@@ -41,6 +41,7 @@ pub struct ModelMetrics {
     threshold: GaugeVec,
     samples: IntGaugeVec,
     drifted: IntGaugeVec,
+    evidence: GaugeVec,
     model_drifted: IntGaugeVec,
     violations: IntCounterVec,
     last_row: GaugeVec,
@@ -113,6 +114,11 @@ impl ModelMetrics {
                 "driftd_drifted",
                 "1 if the feature has drifted, 0 if not; absent while the window is filling or stale.",
                 &["feature", "role", "window"],
+            )?,
+            evidence: gauge(
+                "driftd_evidence",
+                "Evidence of drift over what an alarm takes (1); its mean over pods is evidence of the fleet.",
+                &["role"],
             )?,
             model_drifted: whole(
                 "driftd_model_drifted",
@@ -214,6 +220,11 @@ impl ModelSeries {
     /// Counts rows.
     pub fn add_rows(&self, role: Role, n_rows: u64) {
         self.rows[role as usize].inc_by(n_rows);
+    }
+
+    /// Sets the evidence of one role over what an alarm takes.
+    pub fn set_evidence(&self, role: Role, evidence: f64) {
+        self.families.evidence.with_label_values(&self.labels.with(&[role.as_str()])).set(evidence);
     }
 
     /// Sets when the last row was counted, in seconds since the Unix epoch.

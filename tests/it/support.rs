@@ -37,7 +37,7 @@ where
 
 /// A configuration in front of `upstream`, with free ports and a look every 50 ms.
 pub fn config(upstream: SocketAddr, baselines: &[&Path]) -> Config {
-    let model = |path: &&Path| ModelConfig { name: None, version: None, baseline: path.to_path_buf() };
+    let model = |path: &&Path| ModelConfig::new(*path);
     let proxy = ProxyConfig::new(localhost(), &format!("http://{upstream}")).expect("a valid upstream");
     let mut config = Config::new(proxy, baselines.iter().map(model).collect());
     config.admin = localhost();

@@ -148,9 +148,16 @@ impl Plan {
         };
         let bins = match kind {
             Kind::Numeric => {
-                let weighted = profile.quantiles.weighted();
+                let (mut weighted, moments) = (profile.quantiles.weighted(), profile.sums.moments());
+                // Quantiles of a sketch end short of the range, which the guards are to be beyond.
+                if let Some((first, _)) = weighted.first_mut() {
+                    *first = first.min(moments.min);
+                }
+                if let Some((last, _)) = weighted.last_mut() {
+                    *last = last.max(moments.max);
+                }
                 let edges = edges_from_weighted(&weighted, options.max_bins);
-                PlannedBins::Numbers { edges, groups: None, of_text: false, moments: profile.sums.moments() }
+                PlannedBins::Numbers { edges, groups: None, of_text: false, moments }
             }
             Kind::Text => {
                 let weighted: Vec<_> =

@@ -39,8 +39,10 @@ fn the_largest_numbers_need_no_edge_above() {
 
 #[test]
 fn a_spread_is_cut_into_equal_bins() {
-    let edges = edges_from_weighted(&evenly((0..1_000).map(f64::from)), 10);
-    assert_eq!(edges.as_slice(), [100.0, 200.0, 300.0, 400.0, 500.0, 600.0, 700.0, 800.0, 900.0]);
+    let edges = edges_from_weighted(&evenly((0..1_000).map(f64::from)), 12);
+    let inner = [100.0, 200.0, 300.0, 400.0, 500.0, 600.0, 700.0, 800.0, 900.0];
+    assert_eq!(edges.as_slice()[1..10], inner);
+    assert_eq!((edges.as_slice()[0], edges.as_slice()[10]), (0.0, 999f64.next_up()));
 }
 
 #[test]
@@ -78,7 +80,7 @@ fn groups_have_equal_mass() {
 #[test]
 fn guards_are_groups_of_their_own() {
     check_groups(&[0, 50, 50, 0], 10, &[0, 1, 2, 3]);
-    check_groups(&[0, 5, 5, 5, 5, 5, 5, 5, 5, 0], 6, &[0, 1, 3, 5, 7, 9]);
+    check_groups(&[0, 5, 5, 5, 5, 5, 5, 5, 5, 0], 4, &[0, 1, 3, 5, 7, 9]);
     check_groups(&[0, 0, 5, 0, 5, 0], 10, &[0, 2, 3, 4, 5]);
     check_groups(&[0, 5, 0], 1, &[0, 1, 2]);
 }
@@ -120,7 +122,7 @@ proptest! {
                 prop_assert!(alone, "{value} weighs {weight} of {total} and shares its bin");
             }
         }
-        if few && let (Some(first), Some(last)) = (distinct.first(), distinct.last()) {
+        if let (Some(first), Some(last)) = (distinct.first(), distinct.last()) {
             prop_assert_eq!(edges.bin_of(*first), Some(1));
             prop_assert_eq!(edges.bin_of(first.next_down()), Some(0));
             if last.next_up().is_finite() {
@@ -150,7 +152,7 @@ proptest! {
         counts in vec(prop_oneof![Just(0u64), 0u64..50, 1_000u64..2_000], 1..150), max_groups in 3usize..20,
     ) {
         let groups = groups_from_counts(&counts, max_groups);
-        prop_assert!(groups.len() <= max_groups);
+        prop_assert!(groups.len() <= max_groups + 2);
         let folded = groups.fold(&counts);
         prop_assert_eq!(folded.iter().sum::<u64>(), counts.iter().sum::<u64>());
         let guard_last = counts.len() > 1 && counts[counts.len() - 1] == 0 && folded.len() > 1;

@@ -151,6 +151,11 @@ impl Reference {
         Ok(fold(&self.bins, histogram))
     }
 
+    /// Whether its bins have an order.
+    pub fn is_numeric(&self) -> bool {
+        matches!(self.bins, Bins::Numeric { .. })
+    }
+
     /// Every statistic of `current` against the baseline.
     ///
     /// # Errors

@@ -73,8 +73,8 @@ fn a_window_without_rows_is_not_judged() {
 fn the_threshold_in_force_rises_with_the_noise() {
     let thresholds = Thresholds::default();
     let (few, many) = (scores(50, 50), scores(50_000, 50_000));
-    let Psi(of_few) = thresholds.psi_in_force(&few);
-    let Psi(of_many) = thresholds.psi_in_force(&many);
+    let Psi(of_few) = thresholds.psi_in_force(few.psi_null);
+    let Psi(of_many) = thresholds.psi_in_force(many.psi_null);
     assert!((of_few - (0.2 + 9.0 * (1.0 / 10_000.0 + 1.0 / 500.0))).abs() < 1e-12);
     assert!(of_many < of_few);
 }

@@ -6,11 +6,13 @@ use serde_json::json;
 use super::*;
 use crate::baseline::Baseline;
 use crate::config::ModelConfig;
+use crate::drift::Histogram;
+use crate::drift::scan::Repeats;
 
 const SECOND: u64 = 1000;
 
 /// A feature and a prediction, each over four even bins.
-fn state() -> (ModelState, Context) {
+fn state() -> ModelState {
     let column = |name: &str, role: &str| {
         json!({"name": name, "role": role, "kind": "numeric", "rows": 40_000, "missing": 0, "other": 0,
                "edges": [1.0, 2.0, 3.0], "group_starts": [0, 1, 2, 3], "counts": [10_000, 10_000, 10_000, 10_000],
@@ -19,7 +21,7 @@ fn state() -> (ModelState, Context) {
     let file = json!({"format": "driftd.baseline/v1", "rows": 40_000,
                       "features": [column("x", "feature"), column("y", "prediction")]});
     let baseline = Baseline::from_json(file.to_string().as_bytes()).unwrap();
-    let config = ModelConfig { name: Some("m".to_owned()), version: None, baseline: "m.json".into() };
+    let config = ModelConfig { name: Some("m".to_owned()), ..ModelConfig::new("m.json") };
     let model = Arc::new(Model::new(&config, baseline));
     let registry = Registry::new();
     let mut context = Context {
@@ -29,7 +31,7 @@ fn state() -> (ModelState, Context) {
         series_left: 1000,
     };
     let process = ProcessMetrics::register(&registry).unwrap();
-    (ModelState::new(model, &mut context, &process), context)
+    ModelState::new(model, &mut context, &process)
 }
 
 fn at(seconds: u64) -> Timestamp {
@@ -43,6 +45,7 @@ fn counted(x: [u64; 4], y: [u64; 4], unexpected: &[&str]) -> ModelCounts {
         rows: [x.iter().sum(), y.iter().sum()],
         violations: HashMap::new(),
         unexpected: unexpected.iter().map(|name| Box::from(*name)).collect(),
+        repeats: Repeats::default(),
     }
 }
 
@@ -56,37 +59,37 @@ fn verdicts(report: &ModelReport) -> Vec<(&'static str, Option<&'static str>)> {
 
 #[test]
 fn a_feature_that_nobody_knows_clouds_the_cause_only_while_it_is_in_the_window() {
-    let (mut state, context) = state();
+    let mut state = state();
     state.absorb(&counted(EVEN, SKEWED, &["stray"]), at(0));
     let unknown = ("drift", Some("unknown"));
-    assert_eq!(verdicts(&state.judge(at(0), &context)), [unknown; 3]);
+    assert_eq!(verdicts(&state.judge(at(0))), [unknown; 3]);
     state.absorb(&counted(EVEN, SKEWED, &[]), at(301));
-    let report = state.judge(at(301), &context);
+    let report = state.judge(at(301));
     assert_eq!(verdicts(&report), [("drift", Some("model")), unknown, unknown]);
     assert_eq!(*report.unexpected_features, [Box::from("stray")]);
 }
 
 #[test]
 fn a_version_that_nobody_asks_is_stale_in_every_window() {
-    let (mut state, context) = state();
+    let mut state = state();
     state.absorb(&counted(SKEWED, EVEN, &[]), at(0));
-    assert_eq!(verdicts(&state.judge(at(299), &context)), [("drift", Some("input")); 3]);
-    let report = state.judge(at(300), &context);
+    assert_eq!(verdicts(&state.judge(at(299))), [("drift", Some("input")); 3]);
+    let report = state.judge(at(300));
     assert_eq!(verdicts(&report), [("no_data", None); 3]);
     let feature = &report.features[0].windows;
     assert!(feature.iter().all(|window| window.verdict == "stale" && window.scores.is_none()));
     // The rows are still in the longer windows, and count again with the next ones.
     state.absorb(&counted(EVEN, EVEN, &[]), at(400));
-    let report = state.judge(at(400), &context);
+    let report = state.judge(at(400));
     let samples: Vec<_> = report.features[0].windows.iter().map(|window| window.samples).collect();
     assert_eq!(samples, [1000, 2000, 2000]);
 }
 
 #[test]
 fn a_window_that_is_filling_says_nothing() {
-    let (mut state, context) = state();
-    state.absorb(&counted([100, 0, 0, 0], [0; 4], &[]), at(0));
-    let report = state.judge(at(1), &context);
+    let mut state = state();
+    state.absorb(&counted([25; 4], [0; 4], &[]), at(0));
+    let report = state.judge(at(1));
     assert_eq!(verdicts(&report), [("no_data", None); 3]);
     assert_eq!((report.rows.feature, report.rows.prediction), (100, 0));
     assert_eq!(report.last_row_at, Some(1_000_000.0));

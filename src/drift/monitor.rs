@@ -1,0 +1,286 @@
+//! One model over time: its windows, since when each column differs, and what that makes of the model.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use super::cause::{Finding, ModelVerdict};
+use super::evidence::Evidence;
+use super::scan::{Change, MIN_EFFECT_ROWS, Repeats, Scan, Statistic};
+use super::tail::ln_rate;
+use super::verdict::{Effect, FeatureVerdict, Thresholds};
+use super::window::{Added, DEFAULT_SLOTS, WindowRing, WindowState};
+use super::{Histogram, Reference, Timestamp};
+
+/// How a model is judged.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Lengths, shortest first.
+    pub windows: Vec<Duration>,
+    /// Time between two looks.
+    pub interval: Duration,
+    /// What a look may spend of the budget of false alarms.
+    pub alarms_per_look: f64,
+    /// One a column.
+    pub thresholds: Vec<Thresholds>,
+}
+
+/// One model over time.
+#[derive(Clone, Debug)]
+pub struct Monitor {
+    settings: Settings,
+    n_features: usize,
+    scan: Scan,
+    windows: Vec<Watched>,
+    since_last_look: Vec<Histogram>,
+    unexpected: Unexpected,
+}
+
+#[derive(Clone, Debug)]
+struct Watched {
+    ring: WindowRing,
+    columns: Vec<Judgement>,
+    model: ModelVerdict,
+}
+
+/// What is said of one column in one window.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Judgement {
+    /// The verdict.
+    pub verdict: FeatureVerdict,
+    /// How far the rows since the change, or in the window if that is shorter, are from the baseline.
+    pub effect: Option<Effect>,
+    /// How many those are.
+    pub n_rows: u64,
+    /// Of which kind too many of those are, while the verdict is `schema`.
+    pub breach: Option<Breach>,
+}
+
+/// More rows of one kind than in the baseline.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Breach {
+    /// Of which kind.
+    pub statistic: Statistic,
+    /// Their share now.
+    pub share: f64,
+    /// Their share in the baseline.
+    pub baseline_share: f64,
+}
+
+/// What one look brings besides the counts.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Look {
+    /// Rows that repeat others.
+    pub repeats: Repeats,
+    /// Rows that came with features the baseline does not know.
+    pub n_unexpected: u64,
+    /// Whether the features are all that the model predicts from; a window that held an unexpected feature says no.
+    pub all_inputs_watched: bool,
+}
+
+/// Rows with features that the baseline does not know, over the shortest window.
+#[derive(Clone, Debug, Default)]
+struct Unexpected {
+    looks: VecDeque<(Timestamp, u64, u64)>,
+    last_seen: Option<Timestamp>,
+    is_broken: bool,
+}
+
+impl Monitor {
+    /// Over the columns of one model, features before predictions.
+    pub fn new(references: &[Reference], n_features: usize, settings: Settings) -> Self {
+        let longest = settings.windows.last().copied().unwrap_or(settings.interval);
+        let n_bins = || references.iter().map(|reference| reference.bins().n_bins());
+        let judgement = Judgement { verdict: FeatureVerdict::Filling, effect: None, n_rows: 0, breach: None };
+        let watched = |&length: &Duration| Watched {
+            ring: WindowRing::new(length, DEFAULT_SLOTS, n_bins()),
+            columns: vec![judgement; references.len()],
+            model: ModelVerdict::NoData,
+        };
+        Self {
+            scan: Scan::new(references, settings.alarms_per_look, settings.interval, longest),
+            windows: settings.windows.iter().map(watched).collect(),
+            since_last_look: n_bins().map(Histogram::new).collect(),
+            unexpected: Unexpected::default(),
+            n_features,
+            settings,
+        }
+    }
+
+    /// Takes in counts, a histogram a column.
+    pub fn add(&mut self, now: Timestamp, counted: &[Histogram]) {
+        for window in &mut self.windows {
+            let added = window.ring.add(now, counted);
+            debug_assert_eq!(added, Added::Counted, "time does not run backwards");
+        }
+        for (sum, counted) in self.since_last_look.iter_mut().zip(counted) {
+            sum.add(counted);
+        }
+    }
+
+    /// Judges everything, as of now.
+    pub fn look(&mut self, now: Timestamp, references: &[Reference], look: Look) {
+        for window in &mut self.windows {
+            window.ring.advance(now);
+        }
+        let n_rows = self.since_last_look.iter().map(Histogram::total).max().unwrap_or(0);
+        if n_rows > 0 {
+            let folded: Vec<_> = references
+                .iter()
+                .zip(&self.since_last_look)
+                .map(|(reference, counted)| reference.fold(counted).expect("counted over the same bins"))
+                .collect();
+            self.scan.look(now, folded.iter().map(Vec::as_slice), look.repeats);
+            self.since_last_look.iter_mut().for_each(Histogram::clear);
+        }
+        self.hold_unexpected(now, references, n_rows, look.n_unexpected);
+        for at in 0..self.windows.len() {
+            self.judge_window(at, now, references, look.all_inputs_watched);
+        }
+    }
+
+    /// Number of windows.
+    pub fn n_windows(&self) -> usize {
+        self.windows.len()
+    }
+
+    /// What one window holds, a histogram a column.
+    pub fn counts(&self, window: usize) -> &[Histogram] {
+        self.windows[window].ring.totals()
+    }
+
+    /// What was last said of one column in one window.
+    pub fn judgement(&self, window: usize, column: usize) -> &Judgement {
+        &self.windows[window].columns[column]
+    }
+
+    /// What was last said of the model in one window.
+    pub fn verdict(&self, window: usize) -> ModelVerdict {
+        self.windows[window].model
+    }
+
+    /// The evidence that a column differs from its baseline, while it does.
+    pub fn change(&self, column: usize) -> Option<&Change> {
+        self.scan.change(column)
+    }
+
+    /// What a column's effects are held against.
+    pub fn thresholds(&self, column: usize) -> &Thresholds {
+        &self.settings.thresholds[column]
+    }
+
+    /// Whether requests come with features that the baseline does not know, more often than by accident.
+    pub fn has_unexpected(&self) -> bool {
+        self.unexpected.is_broken
+    }
+
+    /// Evidence of the last look over what an alarm takes, features or predictions.
+    pub fn evidence(&self, of_predictions: bool) -> f64 {
+        let columns = if of_predictions { self.n_features..self.since_last_look.len() } else { 0..self.n_features };
+        self.scan.evidence(columns)
+    }
+
+    fn hold_unexpected(&mut self, now: Timestamp, references: &[Reference], n_rows: u64, n_unexpected: u64) {
+        let Unexpected { looks, last_seen, is_broken } = &mut self.unexpected;
+        let shortest = self.settings.windows.first().copied().unwrap_or_default();
+        if n_unexpected > 0 {
+            *last_seen = Some(now);
+        }
+        if n_rows + n_unexpected > 0 {
+            looks.push_back((now, n_unexpected, n_rows.max(n_unexpected)));
+        }
+        while looks.front().is_some_and(|(at, ..)| now.since(*at) > shortest) {
+            looks.pop_front();
+        }
+        let n_baseline = references.first().map_or(0, |reference| reference.baseline().total());
+        let threshold = self.settings.thresholds.first().map_or(1.0, |thresholds| thresholds.violations);
+        let (mut unexpected, mut rows) = (0, 0);
+        *is_broken = looks.iter().rev().any(|(_, n_unexpected, n_rows)| {
+            unexpected += n_unexpected;
+            rows += n_rows;
+            let (c, m) = (unexpected as f64, rows as f64);
+            c >= threshold * m && ln_rate(0.0, n_baseline as f64, c, m) <= self.settings.alarms_per_look.ln()
+        });
+    }
+
+    fn judge_window(&mut self, at: usize, now: Timestamp, references: &[Reference], all_inputs_watched: bool) {
+        let window = &self.windows[at];
+        let length = window.ring.length();
+        // A version that nobody asks any more says nothing in its longer windows either.
+        let is_stale = self
+            .windows
+            .first()
+            .is_some_and(|shortest| shortest.ring.idle().is_some_and(|idle| idle >= shortest.ring.length()));
+        let began = Timestamp::from_millis(
+            now.as_millis().saturating_sub(u64::try_from(length.as_millis()).unwrap_or(u64::MAX)),
+        );
+        let columns: Vec<_> = (0..references.len())
+            .map(|column| {
+                let min_samples = self.settings.thresholds[column].min_samples;
+                let state = if is_stale { WindowState::Stale } else { window.ring.state(column, min_samples) };
+                self.judge_column(column, &references[column], state, began, window.columns[column].verdict)
+            })
+            .collect();
+        let findings: Vec<_> = columns
+            .iter()
+            .enumerate()
+            .map(|(column, judgement)| Finding {
+                verdict: judgement.verdict,
+                evident: self.scan.change(column).is_some() && judgement.verdict.is_scored(),
+            })
+            .collect();
+        let (features, predictions) = findings.split_at(self.n_features);
+        let watched =
+            all_inputs_watched && self.unexpected.last_seen.is_none_or(|seen| now.since(seen) > length);
+        let broken = self.unexpected.is_broken && !is_stale;
+        let model = ModelVerdict::of(features, predictions, watched, broken);
+        let window = &mut self.windows[at];
+        (window.columns, window.model) = (columns, model);
+    }
+
+    fn judge_column(
+        &self,
+        column: usize,
+        reference: &Reference,
+        state: WindowState,
+        began: Timestamp,
+        before: FeatureVerdict,
+    ) -> Judgement {
+        let quiet = FeatureVerdict::without_scores(state).unwrap_or(FeatureVerdict::Ok);
+        let nothing = Judgement { verdict: quiet, effect: None, n_rows: 0, breach: None };
+        let (Some(change), true) = (self.scan.change(column), state != WindowState::Stale) else {
+            return nothing;
+        };
+        let counts = self.scan.since(column, change.onset.max(began));
+        let n_rows: u64 = counts.iter().sum();
+        let Ok(effect) = Effect::of_groups(reference, &counts) else { return nothing };
+        let thresholds = &self.settings.thresholds[column];
+        let evidence = Evidence { psi: true, ks: true };
+        let mut verdict = FeatureVerdict::judge(effect, evidence, thresholds, before);
+        if verdict == FeatureVerdict::Drift && (n_rows as f64) < MIN_EFFECT_ROWS {
+            verdict = FeatureVerdict::Warning;
+        }
+        // What a model answers is its own affair; only a request can break a contract.
+        let breach = (column < self.n_features).then(|| self.breach(column, change, &counts, before)).flatten();
+        if breach.is_some() {
+            verdict = FeatureVerdict::Schema;
+        }
+        Judgement { verdict, effect: Some(effect), n_rows, breach }
+    }
+
+    fn breach(&self, column: usize, change: &Change, counts: &[u64], before: FeatureVerdict) -> Option<Breach> {
+        let held = if before == FeatureVerdict::Schema { super::verdict::RELEASE_SHARE } else { 1.0 };
+        let threshold = held * self.settings.thresholds[column].violations;
+        let breach = |statistic| {
+            let (baseline_share, share) = self.scan.shares(column, statistic, counts)?;
+            let n_rows: f64 = counts.iter().sum::<u64>() as f64;
+            let ln_p = self.scan.ln_rate(column, (baseline_share, share), n_rows);
+            (share - baseline_share >= threshold && ln_p <= change.ln_level)
+                .then_some(Breach { statistic, share, baseline_share })
+        };
+        let breaches = [Statistic::Missing, Statistic::Other, Statistic::Beyond].into_iter().filter_map(breach);
+        breaches.max_by(|a, b| (a.share - a.baseline_share).total_cmp(&(b.share - b.baseline_share)))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,321 @@
+//! Since when a column differs from its baseline, if it does: evidence within a budget of false alarms.
+//!
+//! At every look, every stretch of rows that ends now and begins at a block boundary is held against the baseline by
+//! several two-sample statistics, and the level of each is such that, however they depend on each other, all of them
+//! together raise no more false alarms than the budget allows. A stretch of `2^l` looks is held at every `2^l / 4`-th look
+//! only, as it changes no faster, and may spend so much more.
+//!
+//! Both sides are samples: a baseline of few rows makes every statistic wider, and a stationary stream of any length
+//! never adds up to evidence against the baseline's own sampling error. Rows that depend on each other make it wider
+//! too, by the variance seen between stretches of the same length ([`dispersion`]).
+
+mod blocks;
+mod dispersion;
+mod null;
+
+use std::ops::{AddAssign, Range};
+use std::time::Duration;
+
+use super::tail::{ln_e_value, ln_rate};
+use super::{Reference, Timestamp};
+use blocks::{Blocks, add};
+use dispersion::Dispersion;
+pub use null::Statistic;
+use null::{Null, Tail};
+
+/// Rows of an effect: fewer than these make it too uncertain to be held against a threshold.
+pub const MIN_EFFECT_ROWS: f64 = 100.0;
+
+/// Stretches of one length that are looked at: block boundaries a level, on average.
+const STRETCHES_PER_LEVEL: f64 = 1.0;
+
+/// A column without evidence in this many times the rows that gave it is itself again.
+const RECOVERY: f64 = 2.0;
+
+/// p-value above which rows look like the baseline.
+const RECOVERED_P: f64 = 0.01;
+
+/// All columns of a model, watched for when they changed.
+#[derive(Clone, Debug)]
+pub struct Scan {
+    columns: Vec<Column>,
+    /// Where each column's cells begin.
+    starts: Vec<usize>,
+    blocks: Blocks,
+    longest: Duration,
+    /// Of one stretch of one column; a stretch of `2^l` looks has it as often as it is passed over.
+    ln_level: f64,
+    n_looks: u64,
+    last_look: Option<Timestamp>,
+    collision: f64,
+    stretch: Vec<f64>,
+}
+
+#[derive(Clone, Debug)]
+struct Column {
+    null: Null,
+    dispersion: Dispersion,
+    state: State,
+    /// Of the last look, what an alarm takes being 1.
+    evidence: f64,
+}
+
+#[derive(Clone, Debug)]
+enum State {
+    /// No evidence in rows since then.
+    Quiet { since: Timestamp },
+    Changed(Change),
+}
+
+/// Evidence that a column differs from its baseline.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Change {
+    /// The statistic that gave most of it.
+    pub statistic: Statistic,
+    /// About when it began, to within a quarter of how long that had been when it was found.
+    pub onset: Timestamp,
+    /// When it was found.
+    pub found: Timestamp,
+    /// Rows it took.
+    pub n_rows: f64,
+    /// What those were worth as independent ones.
+    pub n_effective: f64,
+    /// The logarithm of its p-value.
+    pub ln_p: f64,
+    /// The logarithm of the p-value it took.
+    pub ln_level: f64,
+}
+
+/// How many rows a look repeats: `Σ m² − Σ m` over requests seen `m` times.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Repeats(pub f64);
+
+impl AddAssign for Repeats {
+    fn add_assign(&mut self, Self(more): Self) {
+        self.0 += more;
+    }
+}
+
+impl Scan {
+    /// Over the columns of one model. A look may raise `alarms_per_look` false alarms on average; stretches of up to
+    /// `longest` are held against the baseline, at looks `interval` apart.
+    pub fn new(references: &[Reference], alarms_per_look: f64, interval: Duration, longest: Duration) -> Self {
+        let columns: Vec<_> = references
+            .iter()
+            .map(|reference| Column {
+                null: Null::new(reference),
+                dispersion: Dispersion::default(),
+                state: State::Quiet { since: Timestamp::default() },
+                evidence: 0.0,
+            })
+            .collect();
+        let mut starts = vec![0];
+        for column in &columns {
+            starts.push(starts[starts.len() - 1] + column.null.n_cells());
+        }
+        let n_looks = (longest.as_secs_f64() / interval.as_secs_f64()).max(1.0);
+        let n_levels = n_looks.log2().floor() + 1.0;
+        let n_tests = columns.len().max(1) as f64 * n_levels * STRETCHES_PER_LEVEL;
+        Self {
+            collision: references.iter().map(collision).product(),
+            stretch: vec![0.0; starts[columns.len()]],
+            blocks: Blocks::new(starts[columns.len()]),
+            columns,
+            starts,
+            longest,
+            ln_level: (alarms_per_look / n_tests).ln(),
+            n_looks: 0,
+            last_look: None,
+        }
+    }
+
+    /// Takes in what was counted since the last look, a folded histogram a column ([`Reference::fold`]), and looks.
+    /// A look without rows changes nothing.
+    pub fn look<'a>(
+        &mut self,
+        now: Timestamp,
+        counted: impl IntoIterator<Item = &'a [u64]>,
+        Repeats(excess): Repeats,
+    ) {
+        let from = self.last_look.replace(now).unwrap_or(now);
+        let (columns, starts) = (&mut self.columns, &self.starts);
+        let mut n_rows = 0;
+        self.blocks.push(
+            (from, now),
+            excess,
+            |cells| {
+                let counts = counted.into_iter().flatten();
+                for (cell, &count) in cells.iter_mut().zip(counts) {
+                    *cell = count as f64;
+                    n_rows += count;
+                }
+            },
+            |history, older, newer| {
+                for (column, range) in columns.iter_mut().zip(starts.windows(2)) {
+                    let cells = range[0]..range[1];
+                    let (older_cells, newer_cells) = (&older.counts[cells.clone()], &newer.counts[cells.clone()]);
+                    let history = &history[cells];
+                    if history.iter().any(|&count| count > 0.0) {
+                        column.dispersion.learn(older.level, column.null.contrast(history, older_cells));
+                        column.dispersion.learn(older.level, column.null.contrast(history, newer_cells));
+                    } else {
+                        column.dispersion.learn(older.level, column.null.contrast(older_cells, newer_cells));
+                    }
+                }
+            },
+        );
+        self.blocks.forget(Timestamp::from_millis(
+            now.as_millis().saturating_sub(u64::try_from(self.longest.as_millis()).unwrap_or(u64::MAX)),
+        ));
+        self.n_looks += 1;
+        self.columns.iter_mut().for_each(|column| column.evidence = 0.0);
+        self.hold_stretches(now);
+        self.release();
+    }
+
+    /// The evidence that a column differs, while it does.
+    pub fn change(&self, column: usize) -> Option<&Change> {
+        match &self.columns[column].state {
+            State::Quiet { .. } => None,
+            State::Changed(change) => Some(change),
+        }
+    }
+
+    /// What was counted of a column since `from`, to the nearest block.
+    pub fn since(&self, column: usize, from: Timestamp) -> Vec<u64> {
+        let cells = self.starts[column]..self.starts[column + 1];
+        let mut sum = vec![0; cells.len()];
+        for block in self.blocks.iter().rev() {
+            let middle = u64::midpoint(block.from.as_millis(), block.to.as_millis());
+            if middle < from.as_millis() {
+                break;
+            }
+            for (sum, count) in sum.iter_mut().zip(&block.counts[cells.clone()]) {
+                #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "whole numbers, as counted")]
+                (*sum += *count as u64);
+            }
+        }
+        sum
+    }
+
+    /// The share of one kind of cell in the baseline and in `counts`; `None` for a statistic that is no share.
+    pub fn shares(&self, column: usize, statistic: Statistic, counts: &[u64]) -> Option<(f64, f64)> {
+        let counts: Vec<_> = counts.iter().map(|&count| count as f64).collect();
+        self.columns[column].null.shares(statistic, &counts)
+    }
+
+    /// The logarithm of the p-value of a share in `n_rows` rows, given the baseline's.
+    pub fn ln_rate(&self, column: usize, (baseline_share, share): (f64, f64), n_rows: f64) -> f64 {
+        let n = self.columns[column].null.n_rows();
+        ln_rate(baseline_share * n, n, share * n_rows, n_rows)
+    }
+
+    /// What the last look's evidence in these columns, together, is of what an alarm takes. May be averaged over pods.
+    pub fn evidence(&self, columns: Range<usize>) -> f64 {
+        self.columns[columns].iter().map(|column| column.evidence).sum()
+    }
+
+    fn hold_stretches(&mut self, now: Timestamp) {
+        self.stretch.fill(0.0);
+        let mut excess = 0.0;
+        let mut n_looks = 0u64;
+        for block in self.blocks.iter().rev() {
+            add(&mut self.stretch, &block.counts);
+            excess += block.excess;
+            n_looks += 1 << block.level;
+            let period = (1u64 << block.level) / 4;
+            if period > 1 && !self.n_looks.is_multiple_of(period) {
+                continue;
+            }
+            let level = u8::try_from(n_looks.ilog2()).unwrap_or(u8::MAX);
+            let ln_level = self.ln_level + (period.max(1) as f64).ln();
+            for (column, range) in self.columns.iter_mut().zip(self.starts.windows(2)) {
+                let cells = &self.stretch[range[0]..range[1]];
+                if let State::Quiet { since } = column.state
+                    && block.from < since
+                {
+                    continue;
+                }
+                let mut worst: Option<(Tail, f64)> = None;
+                let mut evidence = 0.0;
+                let repeated = repeated(cells, excess, self.collision);
+                let dispersion = column.dispersion.of_level(level).map(|dispersion| dispersion * repeated);
+                column.null.tails(cells, &dispersion, |tail| {
+                    evidence += (ln_level + ln_e_value(tail.ln_p) + (tail.ln_p - tail.ln_weighted())).exp();
+                    let by = dispersion[tail.statistic as usize];
+                    if worst.is_none_or(|(worst, _)| tail.ln_weighted() < worst.ln_weighted()) {
+                        worst = Some((tail, by));
+                    }
+                });
+                column.evidence += evidence;
+                let Some((tail, by)) = worst else { continue };
+                let ln_p = tail.ln_weighted();
+                if ln_p > ln_level {
+                    continue;
+                }
+                let n_rows: f64 = cells.iter().sum();
+                let excess_now = ln_level - ln_p;
+                match &mut column.state {
+                    State::Changed(change) if change.found < now || change.ln_level - change.ln_p >= excess_now => {}
+                    state => {
+                        *state = State::Changed(Change {
+                            statistic: tail.statistic,
+                            onset: block.from,
+                            found: now,
+                            n_rows,
+                            n_effective: n_rows / by,
+                            ln_p,
+                            ln_level,
+                        });
+                    }
+                }
+            }
+        }
+    }
+
+    /// Lets go of columns that are themselves again.
+    fn release(&mut self) {
+        for (column, range) in self.columns.iter_mut().zip(self.starts.windows(2)) {
+            let State::Changed(change) = column.state else { continue };
+            let enough = (RECOVERY * change.n_rows).max(MIN_EFFECT_ROWS);
+            let mut cells = vec![0.0; range[1] - range[0]];
+            let (mut excess, mut n_looks) = (0.0, 0u64);
+            for block in self.blocks.iter().rev() {
+                if block.from < change.found {
+                    break;
+                }
+                add(&mut cells, &block.counts[range[0]..range[1]]);
+                excess += block.excess;
+                n_looks += 1 << block.level;
+                if cells.iter().sum::<f64>() < enough {
+                    continue;
+                }
+                let repeated = repeated(&cells, excess, self.collision);
+                let level = u8::try_from(n_looks.ilog2()).unwrap_or(u8::MAX);
+                let dispersion = column.dispersion.of_level(level).map(|dispersion| dispersion * repeated);
+                let mut ln_p = 0.0;
+                column.null.tails(&cells, &dispersion, |tail| ln_p = f64::min(ln_p, tail.ln_p));
+                if ln_p > RECOVERED_P.ln() {
+                    column.state = State::Quiet { since: block.from };
+                }
+                break;
+            }
+        }
+    }
+}
+
+/// The chance that two independent rows fall into one fine bin: at least that of their having one value.
+fn collision(reference: &Reference) -> f64 {
+    let counts = reference.baseline().as_slice();
+    let n_rows = reference.baseline().total().max(1) as f64;
+    counts.iter().map(|&count| (count as f64 / n_rows).powi(2)).sum()
+}
+
+/// By what repeated requests divide what a stretch is worth, beyond those that chance repeats.
+fn repeated(cells: &[f64], excess: f64, collision: f64) -> f64 {
+    let m: f64 = cells.iter().sum();
+    if m <= 0.0 { 1.0 } else { ((m + excess) / (m + m * m * collision)).max(1.0) }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,123 @@
+//! What was counted lately in fine steps, and long ago in coarse ones.
+
+use crate::drift::Timestamp;
+
+/// Blocks of one size that are kept before the two oldest become one of twice the size: the start of every stretch that
+/// ends now is known to a quarter of its length or better.
+const MAX_PER_LEVEL: usize = 4;
+
+/// Counts of consecutive looks, oldest first. A block of level `l` holds `2^l` looks, so that any past takes a number of
+/// blocks that grows with its logarithm.
+#[derive(Clone, Debug)]
+pub(super) struct Blocks {
+    stride: usize,
+    blocks: Vec<Block>,
+    spare: Vec<Box<[f64]>>,
+    history: Box<[f64]>,
+}
+
+/// One stretch of time.
+#[derive(Clone, Debug)]
+pub(super) struct Block {
+    /// When its first look began.
+    pub from: Timestamp,
+    /// When its last look ended.
+    pub to: Timestamp,
+    /// It holds `2^level` looks.
+    pub level: u8,
+    /// Rows that repeat others, as [`super::Repeats`] sums them up.
+    pub excess: f64,
+    /// The cells of all columns, one column after another. Whole numbers: `f64` counts exactly as far as any stream goes,
+    /// and needs no conversion in the loops over it.
+    pub counts: Box<[f64]>,
+}
+
+impl Blocks {
+    pub(super) fn new(stride: usize) -> Self {
+        Self { stride, blocks: Vec::new(), spare: Vec::new(), history: vec![0.0; stride].into() }
+    }
+
+    /// Oldest first.
+    pub(super) fn iter(&self) -> impl DoubleEndedIterator<Item = &Block> {
+        self.blocks.iter()
+    }
+
+    /// Appends a look, whose counts `fill` writes over zeros, and joins old blocks; before two become one, `joined` sees
+    /// the counts of all that is older than both, and the two, the older one first.
+    pub(super) fn push(
+        &mut self,
+        (from, to): (Timestamp, Timestamp),
+        excess: f64,
+        fill: impl FnOnce(&mut [f64]),
+        mut joined: impl FnMut(&[f64], &Block, &Block),
+    ) {
+        let mut counts = self.spare.pop().unwrap_or_else(|| vec![0.0; self.stride].into());
+        counts.fill(0.0);
+        fill(&mut counts);
+        self.blocks.push(Block { from, to, level: 0, excess, counts });
+        for level in 0.. {
+            let Some(oldest) = self.blocks.iter().position(|block| block.level == level) else { break };
+            let n_same = self.blocks[oldest..].iter().take_while(|block| block.level == level).count();
+            if n_same <= MAX_PER_LEVEL {
+                break;
+            }
+            self.history.fill(0.0);
+            for block in &self.blocks[..oldest] {
+                add(&mut self.history, &block.counts);
+            }
+            joined(&self.history, &self.blocks[oldest], &self.blocks[oldest + 1]);
+            let newer = self.blocks.remove(oldest + 1);
+            let older = &mut self.blocks[oldest];
+            add(&mut older.counts, &newer.counts);
+            older.to = newer.to;
+            older.excess += newer.excess;
+            older.level += 1;
+            self.spare.push(newer.counts);
+        }
+    }
+
+    /// Forgets what ended before `oldest`.
+    pub(super) fn forget(&mut self, oldest: Timestamp) {
+        let n_old = self.blocks.iter().take_while(|block| block.to < oldest).count();
+        self.spare.extend(self.blocks.drain(..n_old).map(|block| block.counts));
+        self.spare.truncate(2);
+    }
+}
+
+/// Adds counts to a sum of the same columns.
+pub(super) fn add(sum: &mut [f64], counts: &[f64]) {
+    for (sum, count) in sum.iter_mut().zip(counts) {
+        *sum += count;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(look: u64) -> (Timestamp, Timestamp) {
+        (Timestamp::from_millis(10 * look), Timestamp::from_millis(10 * look + 10))
+    }
+
+    #[test]
+    fn nothing_is_lost_and_the_number_of_blocks_grows_with_the_logarithm() {
+        let mut blocks = Blocks::new(1);
+        let mut n_joined = 0;
+        for look in 0..100_000 {
+            blocks.push(at(look), 1.0, |counts| counts[0] = look as f64, |history, older, newer| {
+                assert!(history[0] >= 0.0);
+                assert_eq!((older.level, older.to), (newer.level, newer.from));
+                n_joined += 1;
+            });
+        }
+        let sum: f64 = blocks.iter().map(|block| block.counts[0]).sum();
+        assert!((sum - 99_999.0 * 50_000.0).abs() < f64::EPSILON);
+        assert!((blocks.iter().map(|block| block.excess).sum::<f64>() - 1e5).abs() < f64::EPSILON);
+        assert!(blocks.blocks.len() <= MAX_PER_LEVEL * 17, "{}", blocks.blocks.len());
+        assert_eq!(n_joined + blocks.blocks.len(), 100_000);
+        assert!(blocks.blocks.windows(2).all(|pair| pair[0].level >= pair[1].level && pair[0].to == pair[1].from));
+        blocks.forget(Timestamp::from_millis(500_000));
+        assert!(blocks.iter().all(|block| block.to >= Timestamp::from_millis(500_000)));
+        assert_eq!(blocks.iter().last().map(|block| block.to), Some(Timestamp::from_millis(1_000_000)));
+    }
+}

@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use super::tail::{ln_e_value, ln_rate};
 use super::{Reference, Timestamp};
-use blocks::{Blocks, add};
+use blocks::{Block, Blocks, add};
 use dispersion::Dispersion;
 pub use null::Statistic;
 use null::{Null, Tail};
@@ -139,23 +139,26 @@ impl Scan {
     ) {
         let from = self.last_look.replace(now).unwrap_or(now);
         let (columns, starts) = (&mut self.columns, &self.starts);
-        let mut n_rows = 0;
         self.blocks.push(
             (from, now),
             excess,
             |cells| {
-                let counts = counted.into_iter().flatten();
-                for (cell, &count) in cells.iter_mut().zip(counts) {
-                    *cell = count as f64;
-                    n_rows += count;
+                let mut n_rows = 0.0;
+                for (counts, range) in counted.into_iter().zip(starts.windows(2)) {
+                    let cells = &mut cells[range[0]..range[1]];
+                    cells.iter_mut().zip(counts).for_each(|(cell, &count)| *cell = count as f64);
+                    n_rows = f64::max(n_rows, cells.iter().sum());
                 }
+                n_rows
             },
             |history, older, newer| {
                 for (column, range) in columns.iter_mut().zip(starts.windows(2)) {
                     let cells = range[0]..range[1];
                     let (older_cells, newer_cells) = (&older.counts[cells.clone()], &newer.counts[cells.clone()]);
                     let history = &history[cells];
-                    if history.iter().any(|&count| count > 0.0) {
+                    // What differs from its past for good would look like noise, and hide itself.
+                    let changed = matches!(column.state, State::Changed(_));
+                    if !changed && history.iter().any(|&count| count > 0.0) {
                         column.dispersion.learn(older.level, column.null.contrast(history, older_cells));
                         column.dispersion.learn(older.level, column.null.contrast(history, newer_cells));
                     } else {
@@ -217,11 +220,12 @@ impl Scan {
 
     fn hold_stretches(&mut self, now: Timestamp) {
         self.stretch.fill(0.0);
-        let mut excess = 0.0;
+        let usual = usual_repeats(self.blocks.iter());
+        let mut requests = Requests::default();
         let mut n_looks = 0u64;
         for block in self.blocks.iter().rev() {
             add(&mut self.stretch, &block.counts);
-            excess += block.excess;
+            requests += block;
             n_looks += 1 << block.level;
             let period = (1u64 << block.level) / 4;
             if period > 1 && !self.n_looks.is_multiple_of(period) {
@@ -229,6 +233,7 @@ impl Scan {
             }
             let level = u8::try_from(n_looks.ilog2()).unwrap_or(u8::MAX);
             let ln_level = self.ln_level + (period.max(1) as f64).ln();
+            let repeated = requests.repeated(usual, self.collision);
             for (column, range) in self.columns.iter_mut().zip(self.starts.windows(2)) {
                 let cells = &self.stretch[range[0]..range[1]];
                 if let State::Quiet { since } = column.state
@@ -238,7 +243,6 @@ impl Scan {
                 }
                 let mut worst: Option<(Tail, f64)> = None;
                 let mut evidence = 0.0;
-                let repeated = repeated(cells, excess, self.collision);
                 let dispersion = column.dispersion.of_level(level).map(|dispersion| dispersion * repeated);
                 column.null.tails(cells, &dispersion, |tail| {
                     evidence += (ln_level + ln_e_value(tail.ln_p) + (tail.ln_p - tail.ln_weighted())).exp();
@@ -275,22 +279,23 @@ impl Scan {
 
     /// Lets go of columns that are themselves again.
     fn release(&mut self) {
+        let usual = usual_repeats(self.blocks.iter());
         for (column, range) in self.columns.iter_mut().zip(self.starts.windows(2)) {
             let State::Changed(change) = column.state else { continue };
             let enough = (RECOVERY * change.n_rows).max(MIN_EFFECT_ROWS);
             let mut cells = vec![0.0; range[1] - range[0]];
-            let (mut excess, mut n_looks) = (0.0, 0u64);
+            let (mut requests, mut n_looks) = (Requests::default(), 0u64);
             for block in self.blocks.iter().rev() {
                 if block.from < change.found {
                     break;
                 }
                 add(&mut cells, &block.counts[range[0]..range[1]]);
-                excess += block.excess;
+                requests += block;
                 n_looks += 1 << block.level;
                 if cells.iter().sum::<f64>() < enough {
                     continue;
                 }
-                let repeated = repeated(&cells, excess, self.collision);
+                let repeated = requests.repeated(usual, self.collision);
                 let level = u8::try_from(n_looks.ilog2()).unwrap_or(u8::MAX);
                 let dispersion = column.dispersion.of_level(level).map(|dispersion| dispersion * repeated);
                 let mut ln_p = 0.0;
@@ -311,10 +316,45 @@ fn collision(reference: &Reference) -> f64 {
     counts.iter().map(|&count| (count as f64 / n_rows).powi(2)).sum()
 }
 
-/// By what repeated requests divide what a stretch is worth, beyond those that chance repeats.
-fn repeated(cells: &[f64], excess: f64, collision: f64) -> f64 {
-    let m: f64 = cells.iter().sum();
-    if m <= 0.0 { 1.0 } else { ((m + excess) / (m + m * m * collision)).max(1.0) }
+/// Rows of a stretch, and how many of them repeat others.
+#[derive(Clone, Copy, Debug, Default)]
+struct Requests {
+    n_rows: f64,
+    excess: f64,
+}
+
+impl AddAssign<&Block> for Requests {
+    fn add_assign(&mut self, block: &Block) {
+        self.n_rows += block.n_rows;
+        self.excess += block.excess;
+    }
+}
+
+impl Requests {
+    /// By what repeated requests divide what a stretch is worth, beyond those that repeat anyway: `usual` ones a row, and
+    /// never more than chance repeats values.
+    fn repeated(self, usual: f64, collision: f64) -> f64 {
+        let Self { n_rows: m, excess } = self;
+        let expected = (m * usual).min(m * m * collision);
+        if m <= 0.0 { 1.0 } else { ((m + excess) / (m + expected)).max(1.0) }
+    }
+}
+
+/// Repeats a row in the middle one of all rows: a burst that fills less than half of them is not usual.
+fn usual_repeats<'a>(blocks: impl Iterator<Item = &'a Block>) -> f64 {
+    let mut rates: Vec<_> = blocks
+        .filter(|block| block.n_rows > 0.0)
+        .map(|block| (block.excess / block.n_rows, block.n_rows))
+        .collect();
+    rates.sort_by(|(a, _), (b, _)| a.total_cmp(b));
+    let mut left = rates.iter().map(|(_, n_rows)| n_rows).sum::<f64>() / 2.0;
+    for (rate, n_rows) in rates {
+        left -= n_rows;
+        if left <= 0.0 {
+            return rate;
+        }
+    }
+    0.0
 }
 
 #[cfg(test)]

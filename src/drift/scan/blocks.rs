@@ -25,6 +25,8 @@ pub(super) struct Block {
     pub to: Timestamp,
     /// It holds `2^level` looks.
     pub level: u8,
+    /// Rows it holds.
+    pub n_rows: f64,
     /// Rows that repeat others, as [`super::Repeats`] sums them up.
     pub excess: f64,
     /// The cells of all columns, one column after another. Whole numbers: `f64` counts exactly as far as any stream goes,
@@ -42,19 +44,19 @@ impl Blocks {
         self.blocks.iter()
     }
 
-    /// Appends a look, whose counts `fill` writes over zeros, and joins old blocks; before two become one, `joined` sees
+    /// Appends a look, whose counts `fill` writes over zeros, returning the number of rows, and joins old blocks; before two become one, `joined` sees
     /// the counts of all that is older than both, and the two, the older one first.
     pub(super) fn push(
         &mut self,
         (from, to): (Timestamp, Timestamp),
         excess: f64,
-        fill: impl FnOnce(&mut [f64]),
+        fill: impl FnOnce(&mut [f64]) -> f64,
         mut joined: impl FnMut(&[f64], &Block, &Block),
     ) {
         let mut counts = self.spare.pop().unwrap_or_else(|| vec![0.0; self.stride].into());
         counts.fill(0.0);
-        fill(&mut counts);
-        self.blocks.push(Block { from, to, level: 0, excess, counts });
+        let n_rows = fill(&mut counts);
+        self.blocks.push(Block { from, to, level: 0, n_rows, excess, counts });
         for level in 0.. {
             let Some(oldest) = self.blocks.iter().position(|block| block.level == level) else { break };
             let n_same = self.blocks[oldest..].iter().take_while(|block| block.level == level).count();
@@ -70,6 +72,7 @@ impl Blocks {
             let older = &mut self.blocks[oldest];
             add(&mut older.counts, &newer.counts);
             older.to = newer.to;
+            older.n_rows += newer.n_rows;
             older.excess += newer.excess;
             older.level += 1;
             self.spare.push(newer.counts);
@@ -104,7 +107,11 @@ mod tests {
         let mut blocks = Blocks::new(1);
         let mut n_joined = 0;
         for look in 0..100_000 {
-            blocks.push(at(look), 1.0, |counts| counts[0] = look as f64, |history, older, newer| {
+            let fill = |counts: &mut [f64]| {
+                counts[0] = look as f64;
+                counts[0]
+            };
+            blocks.push(at(look), 1.0, fill, |history, older, newer| {
                 assert!(history[0] >= 0.0);
                 assert_eq!((older.level, older.to), (newer.level, newer.from));
                 n_joined += 1;
@@ -112,6 +119,7 @@ mod tests {
         }
         let sum: f64 = blocks.iter().map(|block| block.counts[0]).sum();
         assert!((sum - 99_999.0 * 50_000.0).abs() < f64::EPSILON);
+        assert!((blocks.iter().map(|block| block.n_rows).sum::<f64>() - sum).abs() < f64::EPSILON);
         assert!((blocks.iter().map(|block| block.excess).sum::<f64>() - 1e5).abs() < f64::EPSILON);
         assert!(blocks.blocks.len() <= MAX_PER_LEVEL * 17, "{}", blocks.blocks.len());
         assert_eq!(n_joined + blocks.blocks.len(), 100_000);

@@ -28,7 +28,7 @@ pub struct BudgetError {
 
 impl Budget {
     /// One in thirty days.
-    pub const DEFAULT: Self = Self { alarms: 1.0, per: Per::Time(Duration::from_secs(30 * 24 * 3600)) };
+    pub const DEFAULT: Self = Self { alarms: 1.0, per: Per::Time(Duration::from_hours(30 * 24)) };
 
     /// What one look may spend, if it covers `interval` and some `n_rows` rows.
     pub fn per_look(&self, interval: Duration, n_rows: f64) -> f64 {
@@ -90,7 +90,7 @@ fn rows_of(text: &str) -> Option<u64> {
     };
     let rows = digits.trim().parse::<f64>().ok()? * scale;
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked just before")]
-    (rows >= 1.0 && rows < 1e18).then_some(rows as u64)
+    (1.0..1e18).contains(&rows).then_some(rows as u64)
 }
 
 impl fmt::Display for Budget {
@@ -128,7 +128,18 @@ mod tests {
 
     #[test]
     fn anything_else_says_how_to_write_it() {
-        for text in ["", "1", "per 30d", "0 per 30d", "-1 per 30d", "nan per 30d", "1 per 0s", "1 per 0 rows", "1 per x", "1 per M rows"] {
+        for text in [
+            "",
+            "1",
+            "per 30d",
+            "0 per 30d",
+            "-1 per 30d",
+            "nan per 30d",
+            "1 per 0s",
+            "1 per 0 rows",
+            "1 per x",
+            "1 per M rows",
+        ] {
             let error = text.parse::<Budget>().unwrap_err().to_string();
             assert!(error.contains("`1 per 30d`"), "{error}");
         }

@@ -7,8 +7,11 @@ use std::ops::Range;
 
 use super::{BinEdges, Groups};
 
-/// Bins below this number cannot hold a value between what lies below and above it.
-pub const MIN_BINS: usize = 3;
+/// Bins below this number cannot hold a value and the guards.
+pub const MIN_BINS: usize = 1 + N_GUARDS;
+
+/// Bins outside of the values' range, at most: two at either end.
+const N_GUARDS: usize = 4;
 
 /// Edges for at most `max_bins` bins (at least [`MIN_BINS`]) of near-equal weight.
 ///
@@ -16,20 +19,18 @@ pub const MIN_BINS: usize = 3;
 /// sketch. Those that are not finite or weigh nothing are passed over, equal neighbours count as one.
 /// * A value heavier than a bin's share has a bin of its own, `[v, next_up(v))`: always if it weighs two shares, and
 ///   from one share up while bins last.
-/// * At most `max_bins - 2` values: one bin a value, `[v_i, v_{i+1})`. One value is below / equal / above.
-/// * Below the first value and above the last is an empty guard bin, so that values outside of the range are seen.
+/// * At most `max_bins - 4` values: one bin a value, `[v_i, v_{i+1})`. One value is below / equal / above.
+/// * Below the first value and above the last are two empty guard bins, so that values outside of the range are seen: up
+///   to once the width of the range away, which a shift may bring, and further, which is another unit or a bug.
 /// * No values: no edges, one bin.
 ///
 /// # Panics
 /// Never: what is not ascending is joined to its neighbour before it could make a bad edge.
 pub fn edges_from_weighted(values: &[(f64, u64)], max_bins: usize) -> BinEdges {
-    let max_bins = max_bins.max(MIN_BINS);
     let (values, weights) = distinct(values);
-    let starts = if values.len() + 2 <= max_bins {
-        (0..values.len()).collect()
-    } else {
-        partition(&weights, max_bins - 2)
-    };
+    let n_inner = max_bins.saturating_sub(N_GUARDS).max(1);
+    let starts =
+        if values.len() <= n_inner { (0..values.len()).collect() } else { partition(&weights, n_inner) };
     let edges = cut_points(&values, &starts);
     BinEdges::new(edges).expect("cut points of ascending finite values are ascending and finite")
 }
@@ -73,14 +74,31 @@ fn cut_points(values: &[f64], starts: &[usize]) -> Vec<f64> {
     {
         edges.push(last.next_up());
     }
+    if let (Some(&first), Some(&last)) = (values.first(), values.last()) {
+        let (below, above) = (first - (last - first), last + (last - first));
+        if below.is_finite() && below < edges[0] {
+            edges.insert(0, below);
+        }
+        if above.is_finite() && above > edges[edges.len() - 1] {
+            edges.push(above);
+        }
+    }
     edges
+}
+
+/// Whether a bin `[left, right)` lies outside of the range `(min, max)` by half its width or more: what
+/// [`edges_from_weighted`] leaves a whole width for, a baseline merged from others perhaps less.
+pub fn is_far_out((left, right): (f64, f64), (min, max): (f64, f64)) -> bool {
+    let margin = 0.5 * (max - min);
+    right <= min - margin || left >= max + margin && left > max
 }
 
 /// Groups of fine bins for PSI: at most `max_groups` (at least 1) of near-equal baseline count, missing and other not
 /// among them, and the guards.
 ///
-/// No bin is split. Bins without baseline observations at the ends are the guards, groups of their own: joined to a neighbour, values outside of the baseline's range would be lost in its mass. While
-/// the window has none there either, PSI leaves such a group out. A bin heavier than a group's share stands alone as
+/// No bin is split. Bins without baseline observations at the ends are the guards, two groups at either end, the outermost
+/// bin and the others: joined to a neighbour, values outside of the baseline's range would be lost in its mass. While the
+/// window has none there either, PSI leaves such a group out. A bin heavier than a group's share stands alone as
 /// in [`edges_from_weighted`].
 ///
 /// # Panics
@@ -91,14 +109,13 @@ pub fn groups_from_counts(counts: &[u64], max_groups: usize) -> Groups {
     };
     let last = counts.iter().rposition(|&count| count > 0).unwrap_or(first);
     let inner = partition(&counts[first..=last], max_groups.max(1));
-    let mut starts = Vec::with_capacity(inner.len() + 2);
-    if first > 0 {
-        starts.push(0);
-    }
+    let mut starts = Vec::with_capacity(inner.len() + N_GUARDS);
+    starts.extend([0, 1].into_iter().filter(|&guard| guard < first));
     starts.extend(inner.into_iter().map(|start| first + start));
-    if last + 1 < counts.len() {
-        starts.push(last + 1);
-    }
+    starts.extend(
+        [last + 1, counts.len() - 1].into_iter().filter(|&guard| guard > last && guard < counts.len()),
+    );
+    starts.dedup();
     Groups::new(starts, counts.len()).expect("parts start at 0 and rise")
 }
 

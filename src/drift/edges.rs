@@ -131,6 +131,14 @@ impl Groups {
         self.0.iter().copied().zip(ends).map(|(start, end)| start..end)
     }
 
+    /// From where to where the values of a group lie, where the bins are those between `edges`.
+    pub fn span(&self, at: usize, edges: &BinEdges) -> (f64, f64) {
+        let edges = edges.as_slice();
+        let left = self.0[at].checked_sub(1).map_or(f64::NEG_INFINITY, |edge| edges[edge]);
+        let right = self.0.get(at + 1).map_or(f64::INFINITY, |&next| edges[next - 1]);
+        (left, right)
+    }
+
     /// Observations per group.
     pub fn fold(&self, bins: &[u64]) -> Vec<u64> {
         self.ranges(bins.len()).map(|range| bins[range].iter().sum()).collect()

@@ -117,7 +117,10 @@ impl Monitor {
         }
     }
 
-    /// Judges everything, as of now.
+    /// Judges everything, as of now; `references` are those it was made with.
+    ///
+    /// # Panics
+    /// If the references have other bins.
     pub fn look(&mut self, now: Timestamp, references: &[Reference], look: Look) {
         for window in &mut self.windows {
             window.ring.advance(now);
@@ -175,7 +178,8 @@ impl Monitor {
 
     /// Evidence of the last look over what an alarm takes, features or predictions.
     pub fn evidence(&self, of_predictions: bool) -> f64 {
-        let columns = if of_predictions { self.n_features..self.since_last_look.len() } else { 0..self.n_features };
+        let columns =
+            if of_predictions { self.n_features..self.since_last_look.len() } else { 0..self.n_features };
         self.scan.evidence(columns)
     }
 
@@ -202,7 +206,13 @@ impl Monitor {
         });
     }
 
-    fn judge_window(&mut self, at: usize, now: Timestamp, references: &[Reference], all_inputs_watched: bool) {
+    fn judge_window(
+        &mut self,
+        at: usize,
+        now: Timestamp,
+        references: &[Reference],
+        all_inputs_watched: bool,
+    ) {
         let window = &self.windows[at];
         let length = window.ring.length();
         // A version that nobody asks any more says nothing in its longer windows either.
@@ -216,7 +226,8 @@ impl Monitor {
         let columns: Vec<_> = (0..references.len())
             .map(|column| {
                 let min_samples = self.settings.thresholds[column].min_samples;
-                let state = if is_stale { WindowState::Stale } else { window.ring.state(column, min_samples) };
+                let state =
+                    if is_stale { WindowState::Stale } else { window.ring.state(column, min_samples) };
                 self.judge_column(column, &references[column], state, began, window.columns[column].verdict)
             })
             .collect();
@@ -260,24 +271,35 @@ impl Monitor {
             verdict = FeatureVerdict::Warning;
         }
         // What a model answers is its own affair; only a request can break a contract.
-        let breach = (column < self.n_features).then(|| self.breach(column, change, &counts, before)).flatten();
+        let breach =
+            (column < self.n_features).then(|| self.breach(column, change, &counts, before)).flatten();
         if breach.is_some() {
             verdict = FeatureVerdict::Schema;
         }
         Judgement { verdict, effect: Some(effect), n_rows, breach }
     }
 
-    fn breach(&self, column: usize, change: &Change, counts: &[u64], before: FeatureVerdict) -> Option<Breach> {
+    fn breach(
+        &self,
+        column: usize,
+        change: &Change,
+        counts: &[u64],
+        before: FeatureVerdict,
+    ) -> Option<Breach> {
         let held = if before == FeatureVerdict::Schema { super::verdict::RELEASE_SHARE } else { 1.0 };
         let threshold = held * self.settings.thresholds[column].violations;
         let breach = |statistic| {
             let (baseline_share, share) = self.scan.shares(column, statistic, counts)?;
             let n_rows: f64 = counts.iter().sum::<u64>() as f64;
             let ln_p = self.scan.ln_rate(column, (baseline_share, share), n_rows);
-            (share - baseline_share >= threshold && ln_p <= change.ln_level)
-                .then_some(Breach { statistic, share, baseline_share })
+            (share - baseline_share >= threshold && ln_p <= change.ln_level).then_some(Breach {
+                statistic,
+                share,
+                baseline_share,
+            })
         };
-        let breaches = [Statistic::Missing, Statistic::Other, Statistic::Beyond].into_iter().filter_map(breach);
+        let breaches =
+            [Statistic::Missing, Statistic::Other, Statistic::Beyond].into_iter().filter_map(breach);
         breaches.max_by(|a, b| (a.share - a.baseline_share).total_cmp(&(b.share - b.baseline_share)))
     }
 }

@@ -63,7 +63,9 @@ struct Column {
 #[derive(Clone, Debug)]
 enum State {
     /// No evidence in rows since then.
-    Quiet { since: Timestamp },
+    Quiet {
+        since: Timestamp,
+    },
     Changed(Change),
 }
 
@@ -99,7 +101,12 @@ impl AddAssign for Repeats {
 impl Scan {
     /// Over the columns of one model. A look may raise `alarms_per_look` false alarms on average; stretches of up to
     /// `longest` are held against the baseline, at looks `interval` apart.
-    pub fn new(references: &[Reference], alarms_per_look: f64, interval: Duration, longest: Duration) -> Self {
+    pub fn new(
+        references: &[Reference],
+        alarms_per_look: f64,
+        interval: Duration,
+        longest: Duration,
+    ) -> Self {
         let columns: Vec<_> = references
             .iter()
             .map(|reference| Column {
@@ -154,7 +161,8 @@ impl Scan {
             |history, older, newer| {
                 for (column, range) in columns.iter_mut().zip(starts.windows(2)) {
                     let cells = range[0]..range[1];
-                    let (older_cells, newer_cells) = (&older.counts[cells.clone()], &newer.counts[cells.clone()]);
+                    let (older_cells, newer_cells) =
+                        (&older.counts[cells.clone()], &newer.counts[cells.clone()]);
                     let history = &history[cells];
                     // What differs from its past for good would look like noise, and hide itself.
                     let changed = matches!(column.state, State::Changed(_));
@@ -194,7 +202,11 @@ impl Scan {
                 break;
             }
             for (sum, count) in sum.iter_mut().zip(&block.counts[cells.clone()]) {
-                #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "whole numbers, as counted")]
+                #[expect(
+                    clippy::cast_possible_truncation,
+                    clippy::cast_sign_loss,
+                    reason = "whole numbers, as counted"
+                )]
                 (*sum += *count as u64);
             }
         }
@@ -260,7 +272,8 @@ impl Scan {
                 let n_rows: f64 = cells.iter().sum();
                 let excess_now = ln_level - ln_p;
                 match &mut column.state {
-                    State::Changed(change) if change.found < now || change.ln_level - change.ln_p >= excess_now => {}
+                    State::Changed(change)
+                        if change.found < now || change.ln_level - change.ln_p >= excess_now => {}
                     state => {
                         *state = State::Changed(Change {
                             statistic: tail.statistic,

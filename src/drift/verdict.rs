@@ -143,14 +143,19 @@ impl FeatureVerdict {
     }
 
     /// The verdict on an effect for which there is this evidence, after `before`.
-    pub fn judge(effect: impl Into<Effect>, evidence: Evidence, thresholds: &Thresholds, before: Self) -> Self {
+    pub fn judge(
+        effect: impl Into<Effect>,
+        evidence: Evidence,
+        thresholds: &Thresholds,
+        before: Self,
+    ) -> Self {
         let effect = effect.into();
         let held = |verdict| if before >= verdict { RELEASE_SHARE } else { 1.0 };
         if thresholds.reached(held(Self::Drift), &effect, evidence) {
             Self::Drift
-        } else if thresholds.reached(WARNING_SHARE * held(Self::Warning), &effect, evidence) {
-            Self::Warning
-        } else if thresholds.sensitivity == Sensitivity::Evidence && evidence.any() {
+        } else if thresholds.reached(WARNING_SHARE * held(Self::Warning), &effect, evidence)
+            || (thresholds.sensitivity == Sensitivity::Evidence && evidence.any())
+        {
             Self::Warning
         } else {
             Self::Ok

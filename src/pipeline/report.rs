@@ -2,8 +2,8 @@
 
 use serde::Serialize;
 
-use crate::baseline::Role;
 use super::evaluate::seconds;
+use crate::baseline::Role;
 use crate::drift::monitor::Judgement;
 use crate::drift::scan::Change;
 use crate::drift::score::Scores;
@@ -81,6 +81,13 @@ pub struct ModelWindow {
     pub cause: Option<&'static str>,
     /// Features and predictions that drifted.
     pub drifted: Vec<String>,
+}
+
+impl ModelWindow {
+    /// Whether people should hear of it.
+    pub fn is_alarm(&self) -> bool {
+        self.cause.is_some()
+    }
 }
 
 /// One feature or prediction.

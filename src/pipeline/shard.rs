@@ -142,7 +142,14 @@ pub struct Shard {
 impl Shard {
     /// Behind `queue`; a body is at most `max_body_bytes` on the wire.
     pub fn new(queue: mpsc::Receiver<Exchange>, models: Arc<Models>, max_body_bytes: usize) -> Self {
-        Self { queue, models, counts: Arc::default(), batches: Vec::new(), repeats: Vec::new(), max_body_bytes }
+        Self {
+            queue,
+            models,
+            counts: Arc::default(),
+            batches: Vec::new(),
+            repeats: Vec::new(),
+            max_body_bytes,
+        }
     }
 
     /// Where the evaluator takes the counts.

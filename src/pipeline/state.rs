@@ -117,7 +117,9 @@ impl ModelState {
             monitor: Monitor::new(
                 &model.references,
                 model.schema.range(Role::Feature).len(),
-                context.evaluation.settings(model.schema.columns().iter().map(|spec| &*spec.name), &model.thresholds),
+                context
+                    .evaluation
+                    .settings(model.schema.columns().iter().map(|spec| &*spec.name), &model.thresholds),
             ),
             told: vec![told; windows.len()],
             windows,
@@ -173,7 +175,8 @@ impl ModelState {
     /// One look: every window is judged, scored and exported.
     pub(super) fn judge(&mut self, now: Timestamp) -> ModelReport {
         self.monitor.look(now, &self.model.references, self.since_last_look);
-        self.since_last_look = Look { all_inputs_watched: self.since_last_look.all_inputs_watched, ..Look::default() };
+        self.since_last_look =
+            Look { all_inputs_watched: self.since_last_look.all_inputs_watched, ..Look::default() };
         for (role, of_predictions) in [(Role::Feature, false), (Role::Prediction, true)] {
             self.series.set_evidence(role, self.monitor.evidence(of_predictions));
         }
@@ -222,7 +225,9 @@ impl ModelState {
         let judgement = self.monitor.judgement(at, idx);
         let enough = current.total() >= self.monitor.thresholds(idx).min_samples;
         // Only a baseline without a single row has no score then: there is nothing to be judged by.
-        (enough && judgement.verdict.is_scored()).then(|| self.model.references[idx].score(current).ok()).flatten()
+        (enough && judgement.verdict.is_scored())
+            .then(|| self.model.references[idx].score(current).ok())
+            .flatten()
     }
 
     fn export_feature(&self, idx: usize, at: usize, scores: Option<&Scores>) -> FeatureWindow {

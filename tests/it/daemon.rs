@@ -104,9 +104,9 @@ async fn every_row_is_counted_once_in_its_bin() {
     assert_eq!((model.rows.feature, model.rows.prediction), (1002, 1002));
     let amount = &model.features[0];
     // Half of the training rows; then one null, one of the wrong type. What lies outside of the training range would be
-    // in the first group or the tenth.
-    let (groups, extra) = amount.windows[0].counts.split_at(10);
-    assert_eq!(groups, [0, 120, 130, 120, 130, 120, 130, 120, 130, 0]);
+    // in the two groups at either end.
+    let (groups, extra) = amount.windows[0].counts.split_at(14);
+    assert_eq!(groups, [0, 0, 100, 100, 100, 100, 100, 100, 100, 100, 100, 100, 0, 0]);
     assert!(groups.iter().zip(&amount.baseline).all(|(now, then)| 2 * now == *then));
     assert_eq!(extra, [1, 1]);
     assert_eq!(amount.baseline.iter().sum::<u64>(), u64::from(N_TRAINING));
@@ -118,7 +118,7 @@ async fn every_row_is_counted_once_in_its_bin() {
             r#"driftd_bin_observations_total{{bin="{bin}",edges="{edges}",feature="amount",inferenceservice="",model="credit",namespace="",role="feature",version="1"}}"#
         )
     };
-    for (bin, count) in [("00", 0.0), ("01", 120.0), ("08", 130.0)] {
+    for (bin, count) in [("00", 0.0), ("02", 100.0), ("11", 100.0)] {
         assert_eq!(metric(&text, &series(bin)), Some(count), "bin {bin} in\n{text}");
     }
     assert_eq!(metric(&text, &series("missing")), Some(1.0));
@@ -150,18 +150,35 @@ async fn a_window_without_enough_rows_has_no_score() {
 }
 
 #[tokio::test]
-async fn a_shifted_feature_is_drift_caused_by_input() {
+async fn another_unit_is_a_broken_schema() {
     let directory = TempDir::new().unwrap();
     let daemon = drifting(&directory).await;
     let report = daemon.report.borrow().clone();
     let window = shortest(&report.models[0]);
-    assert_eq!(window.cause, Some("input"));
+    assert_eq!(window.cause, Some("schema"));
     assert!(
         window.drifted.contains(&"amount".to_owned()) && !window.drifted.contains(&"grade".to_owned()),
         "{window:?}"
     );
-    let series = r#"driftd_model_drifted{cause="input",inferenceservice="",model="credit",namespace="",version="1",window="5m"}"#;
+    let series = r#"driftd_model_drifted{cause="schema",inferenceservice="",model="credit",namespace="",version="1",window="5m"}"#;
     assert_eq!(metric(&daemon.metrics().await, series), Some(1.0));
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn a_shifted_feature_is_drift_caused_by_input() {
+    let directory = TempDir::new().unwrap();
+    let daemon = start(&directory, score).await;
+    let shifted = |row: Value| json!([row[0].as_f64().unwrap() * 0.5 + 450.0, row[1]]);
+    predict(&daemon, &usual_rows(1000).into_iter().map(shifted).collect::<Vec<_>>()).await;
+    let report = daemon
+        .wait_for("drift", |report| report.models.iter().any(|model| shortest(model).verdict == "drift"))
+        .await;
+    let window = shortest(&report.models[0]);
+    assert_eq!(
+        (window.cause, window.drifted.as_slice()),
+        (Some("input"), ["amount", "score"].map(str::to_owned).as_slice())
+    );
     daemon.stop().await;
 }
 
@@ -262,7 +279,7 @@ pub async fn drifting(directory: &TempDir) -> Daemon {
         reqwest::Client::new().post(stranger).json(&json!({"instances": [[1, "a"]]})).send().await.unwrap();
     assert_eq!(answer.status(), StatusCode::OK);
     daemon
-        .wait_for("drift", |report| report.models.iter().any(|model| shortest(model).verdict == "drift"))
+        .wait_for("the unit", |report| report.models.iter().any(|model| shortest(model).verdict == "schema"))
         .await;
     daemon.wait_for_metric(r#"driftd_decode_errors_total{format="v1",reason="no_baseline"}"#, 1.0).await;
     daemon

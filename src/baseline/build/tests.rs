@@ -351,7 +351,7 @@ proptest! {
         let built = build_csv(&csv, &options).unwrap();
         let feature = &built.baseline.features()[0];
         let Bins::Numeric { edges, groups, .. } = feature.reference().bins() else { panic!("numbers") };
-        prop_assert!(edges.n_bins() <= max_bins.max(3) && groups.len() <= 12);
+        prop_assert!(edges.n_bins() <= max_bins.max(5) && groups.len() <= 14);
         let mut expected = Histogram::new(edges.n_bins());
         for cell in &cells {
             let at = edges.bin_of(*cell).unwrap_or(Histogram::missing_code(edges.n_bins()));

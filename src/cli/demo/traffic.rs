@@ -26,6 +26,8 @@ const N_CALLERS: u32 = 4;
 pub struct Switches {
     /// Income arrives in cents instead of euros.
     pub income_in_cents: AtomicBool,
+    /// Applicants are older.
+    pub older: AtomicBool,
     /// Requests go to version 2.
     pub version_2: AtomicBool,
 }
@@ -59,7 +61,8 @@ async fn call(client: &Client, base: &str, mut rng: Rng, switches: &Switches, ta
         ticks.tick().await;
         let version = if switches.version_2.load(Ordering::Relaxed) { "2" } else { "1" };
         let cents = switches.income_in_cents.load(Ordering::Relaxed);
-        let applicants: Vec<_> = (0..ROWS_PER_REQUEST).map(|_| Applicant::draw(&mut rng)).collect();
+        let older = if switches.older.load(Ordering::Relaxed) { 8.0 } else { 0.0 };
+        let applicants: Vec<_> = (0..ROWS_PER_REQUEST).map(|_| Applicant::draw(&mut rng, older)).collect();
         let request = request(id, &applicants, cents);
         let start = Instant::now();
         match infer(client, &format!("{base}/v2/models/credit/versions/{version}/infer"), &request).await {

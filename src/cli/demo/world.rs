@@ -31,9 +31,9 @@ pub struct Applicant {
 }
 
 impl Applicant {
-    /// The next applicant.
-    pub fn draw(rng: &mut Rng) -> Self {
-        let age = normal(rng).mul_add(12.0, 41.0).clamp(18.0, 95.0).floor();
+    /// The next applicant, `older` by so many years than people were in training.
+    pub fn draw(rng: &mut Rng, older: f64) -> Self {
+        let age = normal(rng).mul_add(12.0, 41.0 + older).clamp(18.0, 95.0).floor();
         let income_eur = normal(rng).mul_add(0.45, 8.0).exp();
         Self {
             age,

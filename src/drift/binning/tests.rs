@@ -13,9 +13,9 @@ fn evenly(values: impl IntoIterator<Item = f64>) -> Vec<(f64, u64)> {
 
 #[test]
 fn few_values_have_a_bin_each_and_guards() {
-    check_edges(&evenly([0.0, 1.0, 5.0]), 128, &[0.0, 1.0, 5.0, 5.0f64.next_up()]);
-    check_edges(&[(0.0, 900), (1.0, 100)], 128, &[0.0, 1.0, 1.0f64.next_up()]);
-    check_edges(&evenly([1.0, 2.0, 3.0]), 5, &[1.0, 2.0, 3.0, 3.0f64.next_up()]);
+    check_edges(&evenly([0.0, 1.0, 5.0]), 128, &[-5.0, 0.0, 1.0, 5.0, 5.0f64.next_up(), 10.0]);
+    check_edges(&[(0.0, 900), (1.0, 100)], 128, &[-1.0, 0.0, 1.0, 1.0f64.next_up(), 2.0]);
+    check_edges(&evenly([1.0, 2.0, 3.0]), 7, &[-1.0, 1.0, 2.0, 3.0, 3.0f64.next_up(), 5.0]);
 }
 
 #[test]
@@ -39,10 +39,11 @@ fn the_largest_numbers_need_no_edge_above() {
 
 #[test]
 fn a_spread_is_cut_into_equal_bins() {
-    let edges = edges_from_weighted(&evenly((0..1_000).map(f64::from)), 12);
+    let edges = edges_from_weighted(&evenly((0..1_000).map(f64::from)), 14);
     let inner = [100.0, 200.0, 300.0, 400.0, 500.0, 600.0, 700.0, 800.0, 900.0];
-    assert_eq!(edges.as_slice()[1..10], inner);
-    assert_eq!((edges.as_slice()[0], edges.as_slice()[10]), (0.0, 999f64.next_up()));
+    assert_eq!(edges.as_slice()[2..11], inner);
+    assert_eq!(edges.as_slice()[..2], [-999.0, 0.0]);
+    assert_eq!(edges.as_slice()[11..], [999f64.next_up(), 1_998.0]);
 }
 
 #[test]
@@ -60,8 +61,8 @@ fn a_spike_at_an_end_has_a_guard_beyond_it() {
     let mut values = evenly((0..100).map(f64::from));
     values[0].1 = 400;
     let edges = edges_from_weighted(&values, 10);
-    assert_eq!(edges.as_slice()[..2], [0.0, f64::from_bits(1)]);
-    assert_eq!(edges.bin_of(-1.0), Some(0));
+    assert_eq!(edges.as_slice()[1..3], [0.0, f64::from_bits(1)]);
+    assert_eq!((edges.bin_of(-1.0), edges.bin_of(-100.0)), (Some(1), Some(0)));
     assert!(edges.n_bins() <= 10);
 }
 
@@ -81,7 +82,8 @@ fn groups_have_equal_mass() {
 fn guards_are_groups_of_their_own() {
     check_groups(&[0, 50, 50, 0], 10, &[0, 1, 2, 3]);
     check_groups(&[0, 5, 5, 5, 5, 5, 5, 5, 5, 0], 4, &[0, 1, 3, 5, 7, 9]);
-    check_groups(&[0, 0, 5, 0, 5, 0], 10, &[0, 2, 3, 4, 5]);
+    check_groups(&[0, 0, 5, 0, 5, 0], 10, &[0, 1, 2, 3, 4, 5]);
+    check_groups(&[0, 0, 0, 5, 5, 0, 0, 0], 10, &[0, 1, 3, 4, 5, 7]);
     check_groups(&[0, 5, 0], 1, &[0, 1, 2]);
 }
 
@@ -114,19 +116,29 @@ proptest! {
         prop_assert!(edges.n_bins() <= max_bins, "{} bins", edges.n_bins());
         let (distinct, weights) = distinct(&values);
         let total: u128 = weights.iter().map(|&weight| u128::from(weight)).sum();
-        let few = distinct.len() + 2 <= max_bins;
+        let few = distinct.len() + 4 <= max_bins;
         for (&value, &weight) in distinct.iter().zip(&weights) {
             let bin = edges.bin_of(value).unwrap();
             let alone = distinct.iter().filter(|&&other| edges.bin_of(other) == Some(bin)).count() == 1;
-            if few || u128::from(weight) * (max_bins as u128 - 2) >= 2 * total {
+            if few || u128::from(weight) * (max_bins as u128).saturating_sub(4).max(1) >= 2 * total {
                 prop_assert!(alone, "{value} weighs {weight} of {total} and shares its bin");
             }
         }
-        if let (Some(first), Some(last)) = (distinct.first(), distinct.last()) {
-            prop_assert_eq!(edges.bin_of(*first), Some(1));
-            prop_assert_eq!(edges.bin_of(first.next_down()), Some(0));
+        if let (Some(&first), Some(&last)) = (distinct.first(), distinct.last()) {
+            let bins = |value: f64| edges.bin_of(value).unwrap();
+            prop_assert_eq!(bins(first.next_down()) + 1, bins(first));
+            let range = (first, last);
+            let ends = [f64::NEG_INFINITY].iter().chain(edges.as_slice()).chain(&[f64::INFINITY]).copied().collect::<Vec<_>>();
+            let far: Vec<_> = ends.windows(2).map(|bin| is_far_out((bin[0], bin[1]), range)).collect();
+            let span = last - first;
+            if (first - span).is_finite() && first - span < first {
+                prop_assert!(far[0] && !far[1], "{ends:?}");
+            }
+            if (last + span).is_finite() && last + span > last.next_up() {
+                prop_assert!(far[far.len() - 1] && !far[far.len() - 2], "{ends:?}");
+            }
             if last.next_up().is_finite() {
-                prop_assert_eq!(edges.bin_of(*last), Some(edges.n_bins() - 2));
+                prop_assert_eq!(bins(last.next_up()), bins(last) + 1);
             }
         }
     }
@@ -152,7 +164,7 @@ proptest! {
         counts in vec(prop_oneof![Just(0u64), 0u64..50, 1_000u64..2_000], 1..150), max_groups in 3usize..20,
     ) {
         let groups = groups_from_counts(&counts, max_groups);
-        prop_assert!(groups.len() <= max_groups + 2);
+        prop_assert!(groups.len() <= max_groups + 4);
         let folded = groups.fold(&counts);
         prop_assert_eq!(folded.iter().sum::<u64>(), counts.iter().sum::<u64>());
         let guard_last = counts.len() > 1 && counts[counts.len() - 1] == 0 && folded.len() > 1;

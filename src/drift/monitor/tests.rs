@@ -2,10 +2,10 @@ use super::*;
 use crate::drift::cause::Cause;
 use crate::drift::{BinEdges, Bins, Groups};
 
-/// Ten bins that are ten groups, guards at both ends, a thousand rows in each of the eight between.
+/// Ten bins that are ten groups, far guards at both ends, a thousand rows in each of the eight between.
 fn reference() -> Reference {
     let bins = Bins::Numeric {
-        edges: BinEdges::new((1..10).map(f64::from).collect::<Vec<_>>()).unwrap(),
+        edges: BinEdges::new([-7.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 17.0]).unwrap(),
         groups: Groups::one_per_bin(10),
         min: 1.0,
         max: 9.0,
@@ -31,7 +31,7 @@ impl Model {
     fn new() -> Self {
         let references = vec![reference(), reference()];
         let settings = Settings {
-            windows: vec![Duration::from_secs(300), Duration::from_secs(3600)],
+            windows: vec![Duration::from_mins(5), Duration::from_hours(1)],
             interval: Duration::from_secs(10),
             alarms_per_look: 10.0 / (30.0 * 86_400.0),
             thresholds: vec![Thresholds::default(); 2],
@@ -44,7 +44,13 @@ impl Model {
         self.see_more(n, &Histogram::from_parts(&feature, 0, 0), prediction, 0)
     }
 
-    fn see_more(&mut self, n: usize, feature: &Histogram, prediction: [u64; 10], n_unexpected: u64) -> ModelVerdict {
+    fn see_more(
+        &mut self,
+        n: usize,
+        feature: &Histogram,
+        prediction: [u64; 10],
+        n_unexpected: u64,
+    ) -> ModelVerdict {
         for _ in 0..n {
             self.n_looks += 1;
             let now = Timestamp::from_millis(10_000 * self.n_looks);
@@ -65,7 +71,11 @@ fn a_feature_that_moves_is_found_at_once_and_let_go_when_it_is_itself_again() {
     assert_eq!(change.onset, Timestamp::from_millis(1_000_000), "it began after the hundredth look");
     assert_eq!(model.see(20, MOVED, EVEN), ModelVerdict::Drift(Cause::Input));
     assert_eq!(model.see(6, EVEN, EVEN), ModelVerdict::Ok);
-    assert_eq!(model.monitor.judgement(1, 0).verdict, FeatureVerdict::Ok, "the longer window does not hold on either");
+    assert_eq!(
+        model.monitor.judgement(1, 0).verdict,
+        FeatureVerdict::Ok,
+        "the longer window does not hold on either"
+    );
     assert_eq!(model.see(200, EVEN, EVEN), ModelVerdict::Ok, "what is over is not found again");
 }
 

@@ -11,7 +11,7 @@ const MAX_PER_LEVEL: usize = 4;
 #[derive(Clone, Debug)]
 pub(super) struct Blocks {
     stride: usize,
-    blocks: Vec<Block>,
+    kept: Vec<Block>,
     spare: Vec<Box<[f64]>>,
     history: Box<[f64]>,
 }
@@ -36,12 +36,12 @@ pub(super) struct Block {
 
 impl Blocks {
     pub(super) fn new(stride: usize) -> Self {
-        Self { stride, blocks: Vec::new(), spare: Vec::new(), history: vec![0.0; stride].into() }
+        Self { stride, kept: Vec::new(), spare: Vec::new(), history: vec![0.0; stride].into() }
     }
 
     /// Oldest first.
     pub(super) fn iter(&self) -> impl DoubleEndedIterator<Item = &Block> {
-        self.blocks.iter()
+        self.kept.iter()
     }
 
     /// Appends a look, whose counts `fill` writes over zeros, returning the number of rows, and joins old blocks; before two become one, `joined` sees
@@ -56,20 +56,20 @@ impl Blocks {
         let mut counts = self.spare.pop().unwrap_or_else(|| vec![0.0; self.stride].into());
         counts.fill(0.0);
         let n_rows = fill(&mut counts);
-        self.blocks.push(Block { from, to, level: 0, n_rows, excess, counts });
+        self.kept.push(Block { from, to, level: 0, n_rows, excess, counts });
         for level in 0.. {
-            let Some(oldest) = self.blocks.iter().position(|block| block.level == level) else { break };
-            let n_same = self.blocks[oldest..].iter().take_while(|block| block.level == level).count();
+            let Some(oldest) = self.kept.iter().position(|block| block.level == level) else { break };
+            let n_same = self.kept[oldest..].iter().take_while(|block| block.level == level).count();
             if n_same <= MAX_PER_LEVEL {
                 break;
             }
             self.history.fill(0.0);
-            for block in &self.blocks[..oldest] {
+            for block in &self.kept[..oldest] {
                 add(&mut self.history, &block.counts);
             }
-            joined(&self.history, &self.blocks[oldest], &self.blocks[oldest + 1]);
-            let newer = self.blocks.remove(oldest + 1);
-            let older = &mut self.blocks[oldest];
+            joined(&self.history, &self.kept[oldest], &self.kept[oldest + 1]);
+            let newer = self.kept.remove(oldest + 1);
+            let older = &mut self.kept[oldest];
             add(&mut older.counts, &newer.counts);
             older.to = newer.to;
             older.n_rows += newer.n_rows;
@@ -81,8 +81,8 @@ impl Blocks {
 
     /// Forgets what ended before `oldest`.
     pub(super) fn forget(&mut self, oldest: Timestamp) {
-        let n_old = self.blocks.iter().take_while(|block| block.to < oldest).count();
-        self.spare.extend(self.blocks.drain(..n_old).map(|block| block.counts));
+        let n_old = self.kept.iter().take_while(|block| block.to < oldest).count();
+        self.spare.extend(self.kept.drain(..n_old).map(|block| block.counts));
         self.spare.truncate(2);
     }
 }
@@ -121,9 +121,11 @@ mod tests {
         assert!((sum - 99_999.0 * 50_000.0).abs() < f64::EPSILON);
         assert!((blocks.iter().map(|block| block.n_rows).sum::<f64>() - sum).abs() < f64::EPSILON);
         assert!((blocks.iter().map(|block| block.excess).sum::<f64>() - 1e5).abs() < f64::EPSILON);
-        assert!(blocks.blocks.len() <= MAX_PER_LEVEL * 17, "{}", blocks.blocks.len());
-        assert_eq!(n_joined + blocks.blocks.len(), 100_000);
-        assert!(blocks.blocks.windows(2).all(|pair| pair[0].level >= pair[1].level && pair[0].to == pair[1].from));
+        assert!(blocks.kept.len() <= MAX_PER_LEVEL * 17, "{}", blocks.kept.len());
+        assert_eq!(n_joined + blocks.kept.len(), 100_000);
+        assert!(
+            blocks.kept.windows(2).all(|pair| pair[0].level >= pair[1].level && pair[0].to == pair[1].from)
+        );
         blocks.forget(Timestamp::from_millis(500_000));
         assert!(blocks.iter().all(|block| block.to >= Timestamp::from_millis(500_000)));
         assert_eq!(blocks.iter().last().map(|block| block.to), Some(Timestamp::from_millis(1_000_000)));

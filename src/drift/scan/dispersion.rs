@@ -108,7 +108,10 @@ mod tests {
         learn(&mut dispersion, 1, [0.1, 2.0, 0.4, 1.5].repeat(25));
         assert!((1.0..1.01).contains(&dispersion.of_level(0)[0]));
         assert!((1.0..1.01).contains(&dispersion.of_level(1)[0]));
-        assert!((1.0..1.01).contains(&dispersion.of_level(9)[0]), "the longest stretch known stands for longer ones");
+        assert!(
+            (1.0..1.01).contains(&dispersion.of_level(9)[0]),
+            "the longest stretch known stands for longer ones"
+        );
     }
 
     #[test]

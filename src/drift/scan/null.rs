@@ -1,5 +1,6 @@
 //! What one column looks like while nothing has changed, and how unlikely a stretch of it is then.
 
+use crate::drift::binning::is_far_out;
 use crate::drift::score::{Bins, Reference};
 use crate::drift::tail::{ln_chi_square, ln_normal, ln_rate};
 use statrs::distribution::{ContinuousCDF, Normal};
@@ -17,7 +18,7 @@ pub enum Statistic {
     Missing,
     /// The share of values of the wrong type, or of categories the baseline has not seen.
     Other,
-    /// The share of values beyond the baseline's range.
+    /// The share of values far beyond the baseline's range, by half its width or more.
     Beyond,
 }
 
@@ -61,7 +62,7 @@ pub(super) struct Null {
     n: f64,
     /// Numbers only: categories have no order.
     scores: Option<Scores>,
-    /// Cells that no row of the baseline is in and that lie outside of its range.
+    /// Cells that no row of the baseline is in and that lie far outside of its range.
     beyond: Box<[usize]>,
 }
 
@@ -92,14 +93,15 @@ impl Null {
         let cells = reference.psi_bins();
         let baseline: Box<[f64]> = cells.iter().map(|&count| count as f64).collect();
         let n_groups = baseline.len() - 2;
-        let is_numeric = matches!(reference.bins(), Bins::Numeric { .. });
-        let occupied = |&at: &usize| baseline[at] > 0.0;
-        let (first, last) = ((0..n_groups).find(occupied), (0..n_groups).rfind(occupied));
-        let beyond = match (is_numeric, first, last) {
-            (true, Some(first), Some(last)) => (0..first).chain(last + 1..n_groups).collect(),
-            _ => Box::default(),
+        let beyond = match reference.bins() {
+            Bins::Numeric { edges, groups, min, max, .. } => {
+                let is_beyond =
+                    |&at: &usize| baseline[at] == 0.0 && is_far_out(groups.span(at, edges), (*min, *max));
+                (0..n_groups).filter(is_beyond).collect()
+            }
+            Bins::Categorical { .. } => Box::default(),
         };
-        let scores = if is_numeric { Scores::new(&baseline[..n_groups]) } else { None };
+        let scores = if reference.is_numeric() { Scores::new(&baseline[..n_groups]) } else { None };
         Self { n: baseline.iter().sum(), baseline, scores, beyond }
     }
 
@@ -189,8 +191,11 @@ impl Null {
                 let difference = dot(values, older) / n - dot(values, newer) / m;
                 (n > 0.0 && m > 0.0).then(|| difference * difference / (1.0 / n + 1.0 / m))
             };
-            contrast[Statistic::Location as usize] = squared(&scores.location);
-            contrast[Statistic::Spread as usize] = scores.spread.as_deref().and_then(squared);
+            let directions =
+                [(Statistic::Location, Some(&scores.location)), (Statistic::Spread, scores.spread.as_ref())];
+            for (statistic, values) in directions {
+                contrast[statistic as usize] = values.and_then(|values| squared(values));
+            }
         }
         let rate = |b: f64, c: f64| (b + c > 0.0).then(|| (m * b - n * c).powi(2) / (n * m * (b + c)));
         let beyond = |of: &[f64]| self.beyond.iter().map(|&at| of[at]).sum();
@@ -229,7 +234,8 @@ impl Scores {
         let squares: Vec<_> = ranks.iter().map(|&rank| normal.inverse_cdf(rank).powi(2)).collect();
         let location = standardised(&shares, ranks)?;
         let along: f64 = (0..groups.len()).map(|at| shares[at] * location[at] * squares[at]).sum();
-        let spread = squares.iter().zip(&location).map(|(square, location)| square - along * location).collect();
+        let spread =
+            squares.iter().zip(&location).map(|(square, location)| square - along * location).collect();
         let with_extra = |scores: Vec<f64>| scores.into_iter().chain([0.0, 0.0]).collect();
         Some(Self {
             spread: standardised(&shares, spread).map(with_extra),
@@ -242,9 +248,13 @@ impl Scores {
 /// With mean 0 and variance 1 over `shares`; `None` if all are alike.
 fn standardised(shares: &[f64], mut values: Vec<f64>) -> Option<Vec<f64>> {
     let mean = dot(shares, &values);
-    values.iter_mut().for_each(|value| *value -= mean);
+    for value in &mut values {
+        *value -= mean;
+    }
     let variance: f64 = shares.iter().zip(&values).map(|(share, value)| share * value * value).sum();
-    values.iter_mut().for_each(|value| *value /= variance.sqrt());
+    for value in &mut values {
+        *value /= variance.sqrt();
+    }
     (variance > 1e-9).then_some(values)
 }
 

@@ -58,7 +58,7 @@ fn fold(reference: &Reference, values: &[f64]) -> Vec<u64> {
 }
 
 const TICK: Duration = Duration::from_millis(100);
-const DAY: Duration = Duration::from_secs(24 * 3600);
+const DAY: Duration = Duration::from_hours(24);
 
 /// Looks at ten rows at a time, with a budget of one false alarm in a million rows.
 struct Watch {
@@ -120,7 +120,9 @@ fn changes_are_found_in_few_rows() {
     assert!(median_delay(9, normal, |random| normal(random) + 0.5) <= 150);
     assert!(median_delay(9, normal, |random| normal(random) + 1.0) <= 60);
     assert!(median_delay(5, fifty, |random| 100.0 * (50.0 + 10.0 * normal(random))) <= 12);
-    assert!(median_delay(5, normal, |random| if random.f64() < 0.2 { f64::NAN } else { normal(random) }) <= 55);
+    assert!(
+        median_delay(5, normal, |random| if random.f64() < 0.2 { f64::NAN } else { normal(random) }) <= 55
+    );
 }
 
 #[test]
@@ -171,7 +173,9 @@ fn one_request_repeated_is_not_drift_by_itself() {
     }
     let mut repeats = crate::drift::repeats::RepeatCounter::default();
     let mut look = |watch: &mut Watch, rows: &[f64]| {
-        rows.iter().for_each(|row| repeats.see(row.to_bits(), 1));
+        for row in rows {
+            repeats.see(row.to_bits(), 1);
+        }
         watch.n_looks += 1;
         let now = Timestamp::from_millis(watch.n_looks * 100);
         watch.scan.look(now, [fold(&watch.reference, rows).as_slice()], repeats.take());

@@ -2,6 +2,7 @@
 
 pub mod artifact;
 pub mod build;
+pub(crate) mod count;
 pub mod error;
 pub mod feature;
 pub mod schema;

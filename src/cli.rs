@@ -2,11 +2,15 @@
 
 pub mod baseline;
 pub mod demo;
+pub mod replay;
 pub mod run;
 
+use std::io::IsTerminal;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 /// What the exit code says; `0` and `1` are answers, the rest are failures.
 pub mod exit {
@@ -30,6 +34,7 @@ pub struct Cli {
 enum Command {
     Run(Box<run::RunArgs>),
     Baseline(baseline::BaselineArgs),
+    Replay(replay::ReplayArgs),
     Demo(demo::DemoArgs),
 }
 
@@ -42,6 +47,7 @@ impl Cli {
         match self.command {
             Command::Run(args) => run::run(*args),
             Command::Baseline(args) => baseline::run(args),
+            Command::Replay(args) => replay::run(args),
             Command::Demo(args) => demo::run(args),
         }
     }
@@ -54,4 +60,16 @@ pub fn exit_code(error: &anyhow::Error) -> u8 {
         Some(crate::app::AppError::Thread(_)) => exit::UNAVAILABLE,
         Some(crate::app::AppError::Bind { .. }) | None => exit::USAGE,
     }
+}
+
+/// On a terminal only: a log has no use for it.
+fn progress_bar() -> ProgressBar {
+    if !std::io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let style = ProgressStyle::with_template("{bar:40} {percent:>3} %  {binary_bytes_per_sec}  {eta} left")
+        .unwrap_or_else(|_| ProgressStyle::default_bar());
+    let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr()).with_style(style);
+    bar.enable_steady_tick(Duration::from_millis(200));
+    bar
 }

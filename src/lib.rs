@@ -10,6 +10,8 @@
 
 pub mod drift;
 
+pub mod table;
+
 pub mod baseline;
 
 pub mod decode;
@@ -19,6 +21,8 @@ pub mod telemetry;
 pub mod config;
 
 pub mod pipeline;
+
+pub mod replay;
 
 pub mod net;
 

@@ -4,25 +4,22 @@
 //! Files divide into units that depend on nothing but the files. Units are read side by side and merged in their order,
 //! so the same input gives the same bytes on any machine.
 
-mod count;
 mod decide;
 mod error;
 mod passes;
 mod profile;
 mod quantiles;
-mod source;
-mod table;
 
 use std::path::PathBuf;
 
 pub use decide::{Decision, Why};
 pub use error::BuildError;
-pub use source::InputFormat;
 
 use super::artifact::Header;
+use super::schema::hex;
 use super::{Baseline, Role, Source};
+use crate::table::{InputFormat, Inputs, Progress, Stdin};
 use passes::Passes;
-use source::Inputs;
 
 /// What to build, beside the data.
 #[derive(Clone, Debug)]
@@ -90,9 +87,6 @@ pub struct Built {
     pub decisions: Vec<Decision>,
 }
 
-/// Told how far a build is: bytes done, of all, in both passes.
-pub type Progress<'a> = &'a (dyn Fn(u64, u64) + Sync);
-
 /// Builds the baseline of the tables that `inputs` name: paths, patterns, or `-` for standard input.
 ///
 /// # Errors
@@ -101,7 +95,7 @@ pub fn build(inputs: &[String], options: &BuildOptions) -> Result<Built, BuildEr
     build_with_progress(inputs, options, &|_, _| ())
 }
 
-/// The same, telling `progress` how far it is.
+/// The same, telling `progress` how far it is, in both passes.
 ///
 /// # Errors
 /// As [`build`].
@@ -112,7 +106,7 @@ pub fn build_with_progress(
 ) -> Result<Built, BuildError> {
     let edges_from =
         options.edges_from.as_deref().map(Baseline::read).transpose().map_err(BuildError::EdgesFrom)?;
-    let files = Inputs::find(inputs, options.input_format)?.prepared()?;
+    let files = Inputs::find(inputs, options.input_format, (Stdin::Spool, InputFormat::Csv))?.prepared()?;
     let passes = Passes::new(&files, options, progress);
     let profiled = passes.profile()?;
     if profiled.n_rows() == 0 {
@@ -131,7 +125,7 @@ pub fn build_with_progress(
     decisions.sort_by_key(|decision| decision.role); // stable, as the baseline sorts its features
     let mut source = Vec::with_capacity(files.len());
     for (file, &rows) in files.iter().zip(&profiled.rows_by_file) {
-        source.push(Source { uri: file.input.uri.clone(), sha256: file.input.sha256()?, rows });
+        source.push(Source { uri: file.input.uri.clone(), sha256: hex(&file.input.sha256()?), rows });
     }
     let header = Header {
         model: options.model.clone(),

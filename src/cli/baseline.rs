@@ -2,19 +2,19 @@
 
 mod show;
 
-use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context;
 use clap::{Args, Subcommand};
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use super::progress_bar;
 use crate::baseline::Baseline;
-use crate::baseline::build::{self, BuildOptions, InputFormat};
+use crate::baseline::build::{self, BuildOptions};
 use crate::drift::evidence::{Evidence, Level};
 use crate::drift::verdict::{FeatureVerdict, Thresholds};
+use crate::table::InputFormat;
 
 /// Make and inspect baselines: what a model's features and predictions looked like in training.
 #[derive(Debug, Args)]
@@ -77,7 +77,7 @@ pub struct BuildArgs {
     #[arg(long, value_name = "FILE")]
     edges_from: Option<PathBuf>,
     /// Fine bins of a numeric column, at most
-    #[arg(long, default_value_t = 128, value_parser = clap::value_parser!(u16).range(3..=1024))]
+    #[arg(long, default_value_t = 128, value_parser = clap::value_parser!(u16).range(5..=1024))]
     bins: u16,
     /// Groups of fine bins that PSI is taken over, at most
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u16).range(2..=100))]
@@ -200,18 +200,6 @@ fn build_baseline(args: BuildArgs) -> anyhow::Result<()> {
     let kib = built.baseline.to_json().len().div_ceil(1024);
     print(&format!("Wrote {} ({kib} KiB).", args.out.display()));
     Ok(())
-}
-
-/// On a terminal only: a log has no use for it.
-fn progress_bar() -> ProgressBar {
-    if !std::io::stderr().is_terminal() {
-        return ProgressBar::hidden();
-    }
-    let style = ProgressStyle::with_template("{bar:40} {percent:>3} %  {binary_bytes_per_sec}  {eta} left")
-        .unwrap_or_else(|_| ProgressStyle::default_bar());
-    let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr()).with_style(style);
-    bar.enable_steady_tick(Duration::from_millis(200));
-    bar
 }
 
 /// The time that reproducible builds agree on, see reproducible-builds.org.

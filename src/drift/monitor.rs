@@ -11,6 +11,9 @@ use super::verdict::{Effect, FeatureVerdict, Thresholds};
 use super::window::{Added, DEFAULT_SLOTS, WindowRing, WindowState};
 use super::{Histogram, Reference, Timestamp};
 
+/// That a column has changed is known when it is asked how; this is the p-value of a share that answers.
+const BREACH_P: f64 = 1e-4;
+
 /// How a model is judged.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -183,6 +186,11 @@ impl Monitor {
         self.scan.evidence(columns)
     }
 
+    /// About how many rows show a normal feature's mean to have moved; see [`Scan::rows_to_shift`].
+    pub fn rows_to_shift(&self, shift: f64, rows_per_look: f64) -> Option<f64> {
+        self.scan.rows_to_shift(shift, rows_per_look)
+    }
+
     fn hold_unexpected(&mut self, now: Timestamp, references: &[Reference], n_rows: u64, n_unexpected: u64) {
         let Unexpected { looks, last_seen, is_broken } = &mut self.unexpected;
         let shortest = self.settings.windows.first().copied().unwrap_or_default();
@@ -271,28 +279,21 @@ impl Monitor {
             verdict = FeatureVerdict::Warning;
         }
         // What a model answers is its own affair; only a request can break a contract.
-        let breach =
-            (column < self.n_features).then(|| self.breach(column, change, &counts, before)).flatten();
+        let breach = (column < self.n_features).then(|| self.breach(column, &counts, before)).flatten();
         if breach.is_some() {
             verdict = FeatureVerdict::Schema;
         }
         Judgement { verdict, effect: Some(effect), n_rows, breach }
     }
 
-    fn breach(
-        &self,
-        column: usize,
-        change: &Change,
-        counts: &[u64],
-        before: FeatureVerdict,
-    ) -> Option<Breach> {
+    fn breach(&self, column: usize, counts: &[u64], before: FeatureVerdict) -> Option<Breach> {
         let held = if before == FeatureVerdict::Schema { super::verdict::RELEASE_SHARE } else { 1.0 };
         let threshold = held * self.settings.thresholds[column].violations;
         let breach = |statistic| {
             let (baseline_share, share) = self.scan.shares(column, statistic, counts)?;
             let n_rows: f64 = counts.iter().sum::<u64>() as f64;
             let ln_p = self.scan.ln_rate(column, (baseline_share, share), n_rows);
-            (share - baseline_share >= threshold && ln_p <= change.ln_level).then_some(Breach {
+            (share - baseline_share >= threshold && ln_p <= BREACH_P.ln()).then_some(Breach {
                 statistic,
                 share,
                 baseline_share,

@@ -7,7 +7,7 @@
 //!
 //! Both sides are samples: a baseline of few rows makes every statistic wider, and a stationary stream of any length
 //! never adds up to evidence against the baseline's own sampling error. Rows that depend on each other make it wider
-//! too, by the variance seen between stretches of the same length ([`dispersion`]).
+//! too, by the variance seen between stretches of the same length (`dispersion`).
 
 mod blocks;
 mod dispersion;
@@ -16,7 +16,7 @@ mod null;
 use std::ops::{AddAssign, Range};
 use std::time::Duration;
 
-use super::tail::{ln_e_value, ln_rate};
+use super::tail::{ln_e_value, ln_rate, normal_quantile};
 use super::{Reference, Timestamp};
 use blocks::{Block, Blocks, add};
 use dispersion::Dispersion;
@@ -35,6 +35,10 @@ const RECOVERY: f64 = 2.0;
 /// p-value above which rows look like the baseline.
 const RECOVERED_P: f64 = 0.01;
 
+/// What a row is worth to the mean rank over ten groups, where the mean of a normal feature has moved, of what it is worth
+/// to a t-test: 3/π by ranks, and a little less by groups.
+const LOCATION_EFFICIENCY: f64 = 0.93;
+
 /// All columns of a model, watched for when they changed.
 #[derive(Clone, Debug)]
 pub struct Scan {
@@ -45,6 +49,7 @@ pub struct Scan {
     longest: Duration,
     /// Of one stretch of one column; a stretch of `2^l` looks has it as often as it is passed over.
     ln_level: f64,
+    n_levels: i32,
     n_looks: u64,
     last_look: Option<Timestamp>,
     collision: f64,
@@ -121,8 +126,9 @@ impl Scan {
             starts.push(starts[starts.len() - 1] + column.null.n_cells());
         }
         let n_looks = (longest.as_secs_f64() / interval.as_secs_f64()).max(1.0);
-        let n_levels = n_looks.log2().floor() + 1.0;
-        let n_tests = columns.len().max(1) as f64 * n_levels * STRETCHES_PER_LEVEL;
+        #[expect(clippy::cast_possible_truncation, reason = "a logarithm")]
+        let n_levels = n_looks.log2() as i32 + 1;
+        let n_tests = columns.len().max(1) as f64 * f64::from(n_levels) * STRETCHES_PER_LEVEL;
         Self {
             collision: references.iter().map(collision).product(),
             stretch: vec![0.0; starts[columns.len()]],
@@ -131,6 +137,7 @@ impl Scan {
             starts,
             longest,
             ln_level: (alarms_per_look / n_tests).ln(),
+            n_levels,
             n_looks: 0,
             last_look: None,
         }
@@ -230,6 +237,19 @@ impl Scan {
         self.columns[columns].iter().map(|column| column.evidence).sum()
     }
 
+    /// About how many rows, `rows_per_look` a look, show a normal feature's mean to have moved by `shift` standard deviations, half of the
+    /// time; `None` if no number of rows does, against so small a baseline.
+    pub fn rows_to_shift(&self, shift: f64, rows_per_look: f64) -> Option<f64> {
+        let n = self.columns.iter().map(|column| column.null.n_rows()).fold(0.0, f64::max);
+        (0..self.n_levels).find_map(|level| {
+            let ln_level = self.ln_level + f64::from(i32::max(level - 2, 0)) * std::f64::consts::LN_2;
+            let z = normal_quantile(ln_level + Statistic::Location.share().ln() - std::f64::consts::LN_2);
+            let inverse = LOCATION_EFFICIENCY * (shift / z).powi(2) - 1.0 / n;
+            let n_looks = (1.0 / (inverse * rows_per_look)).ceil();
+            (inverse > 0.0 && n_looks < f64::powi(2.0, level + 1)).then_some(n_looks * rows_per_look)
+        })
+    }
+
     fn hold_stretches(&mut self, now: Timestamp) {
         self.stretch.fill(0.0);
         let usual = usual_repeats(self.blocks.iter());
@@ -255,7 +275,7 @@ impl Scan {
                 }
                 let mut worst: Option<(Tail, f64)> = None;
                 let mut evidence = 0.0;
-                let dispersion = column.dispersion.of_level(level).map(|dispersion| dispersion * repeated);
+                let dispersion = column.null.with_repeats(column.dispersion.of_level(level), repeated);
                 column.null.tails(cells, &dispersion, |tail| {
                     evidence += (ln_level + ln_e_value(tail.ln_p) + (tail.ln_p - tail.ln_weighted())).exp();
                     let by = dispersion[tail.statistic as usize];
@@ -310,7 +330,7 @@ impl Scan {
                 }
                 let repeated = requests.repeated(usual, self.collision);
                 let level = u8::try_from(n_looks.ilog2()).unwrap_or(u8::MAX);
-                let dispersion = column.dispersion.of_level(level).map(|dispersion| dispersion * repeated);
+                let dispersion = column.null.with_repeats(column.dispersion.of_level(level), repeated);
                 let mut ln_p = 0.0;
                 column.null.tails(&cells, &dispersion, |tail| ln_p = f64::min(ln_p, tail.ln_p));
                 if ln_p > RECOVERED_P.ln() {

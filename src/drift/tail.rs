@@ -13,6 +13,16 @@ pub fn ln_normal(z: f64) -> f64 {
     (0.5 * erfc(z / std::f64::consts::SQRT_2)).ln()
 }
 
+/// The `z` of which [`ln_normal`] is `ln_p`, 0 or more.
+pub fn normal_quantile(ln_p: f64) -> f64 {
+    let (mut low, mut high) = (0.0, (-2.0 * ln_p).max(1.0).sqrt() + 1.0);
+    while high - low > 1e-9 * high {
+        let middle = 0.5 * (low + high);
+        *(if ln_normal(middle) > ln_p { &mut low } else { &mut high }) = middle;
+    }
+    low
+}
+
 /// `ln P(X > statistic)` for a `X` of χ² with `freedom` degrees of freedom; 0 without any freedom.
 pub fn ln_chi_square(statistic: f64, freedom: usize) -> f64 {
     if freedom == 0 || statistic <= 0.0 {
@@ -77,6 +87,13 @@ mod tests {
         check(ln_chi_square(50.0, 9), -16.043_695_105_226_487, 1e-9);
         check(ln_chi_square(600.0, 9), -282.478_802_196_018_1, 1e-9);
         assert!(ln_chi_square(5.0, 0).abs() < f64::EPSILON);
+    }
+
+    #[test]
+    fn quantiles_are_where_tails_say() {
+        for z in [0.0, 0.3, 1.959_963_984_540_054, 5.0, 29.0, 40.0] {
+            assert!((normal_quantile(ln_normal(z)) - z).abs() < 1e-6, "{z}");
+        }
     }
 
     #[test]

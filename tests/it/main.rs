@@ -7,5 +7,6 @@ mod daemon;
 mod process;
 mod proxy;
 mod real;
+mod replay;
 mod support;
 mod wire;

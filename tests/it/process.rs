@@ -140,6 +140,7 @@ fn every_command_has_help_with_an_example() {
     for args in [
         &["run"][..],
         &["demo"],
+        &["replay"],
         &["baseline", "build"],
         &["baseline", "show"],
         &["baseline", "merge"],

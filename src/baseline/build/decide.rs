@@ -2,10 +2,10 @@
 
 use std::fmt;
 
-use super::count::Counter;
 use super::passes::Profiled;
 use super::profile::{MAX_DISTINCT_TEXTS, Profile};
 use super::{BuildError, BuildOptions, role};
+use crate::baseline::count::Counter;
 use crate::baseline::feature::{Distribution, FeatureBaseline, Moments};
 use crate::baseline::schema::hash_category;
 use crate::baseline::{Baseline, Categories, Role};

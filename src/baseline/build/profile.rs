@@ -5,16 +5,13 @@ use std::collections::HashMap;
 use arrow_array::Array;
 
 use super::quantiles::{Quantiles, Sums};
-use super::table::{Cell, Cells};
+use crate::table::{Cell, Cells, Untyped, meaning};
 
 /// Distinct texts that are counted one by one.
 pub(super) const MAX_DISTINCT_TEXTS: usize = 100_000;
 
 /// Lengths of texts that are told apart, in characters.
 const MAX_LENGTH: usize = 4096;
-
-/// Texts that mean "no value" in a CSV file, whatever their case.
-const MISSING_WORDS: [&str; 6] = ["nan", "na", "n/a", "null", "none", "-nan"];
 
 /// What the cells of a column are.
 #[derive(Debug, Default)]
@@ -65,33 +62,6 @@ impl Texts {
             Some(theirs) => theirs.iter().for_each(|(text, n)| self.add(text, *n)),
             None => self.0 = None,
         }
-    }
-}
-
-/// A cell of a CSV file.
-pub(super) enum Untyped {
-    Missing,
-    Number(f64),
-    Boolean(bool),
-    Text,
-}
-
-/// What a text in a CSV file means.
-pub(super) fn meaning(text: &str) -> Untyped {
-    let trimmed = text.trim();
-    if trimmed.is_empty() {
-        return Untyped::Missing;
-    }
-    if let Ok(number) = fast_float2::parse::<f64, _>(trimmed) {
-        return if number.is_nan() { Untyped::Missing } else { Untyped::Number(number) };
-    }
-    let is = |word: &str| trimmed.eq_ignore_ascii_case(word);
-    if is("true") || is("false") {
-        Untyped::Boolean(is("true"))
-    } else if MISSING_WORDS.iter().any(|word| is(word)) {
-        Untyped::Missing
-    } else {
-        Untyped::Text
     }
 }
 

@@ -39,7 +39,7 @@ impl Statistic {
     }
 
     /// Its share of the budget of false alarms. What breaks all at once needs little of it.
-    const fn share(self) -> f64 {
+    pub(super) const fn share(self) -> f64 {
         match self {
             Self::Location => 0.4,
             Self::Spread => 0.2,
@@ -174,6 +174,22 @@ impl Null {
             let ratio = likelihood_ratio(&self.baseline, self.n, cells, m);
             found(Tail { statistic: Statistic::Shape, ln_p: ln_chi_square(ratio / by, freedom) });
         }
+    }
+
+    /// What repeated requests make of the dispersion. A kind of value that the baseline never had breaks the contract
+    /// however few requests bring it, so its rows count in full.
+    pub(super) fn with_repeats(&self, mut dispersion: PerStatistic, repeated: f64) -> PerStatistic {
+        let cells = self.baseline.len();
+        let never = |statistic| match statistic {
+            Statistic::Missing => self.baseline[cells - 2] == 0.0,
+            Statistic::Other => self.baseline[cells - 1] == 0.0,
+            Statistic::Beyond => true,
+            Statistic::Location | Statistic::Spread | Statistic::Shape => false,
+        };
+        for statistic in Statistic::ALL.into_iter().filter(|&statistic| !never(statistic)) {
+            dispersion[statistic as usize] *= repeated;
+        }
+        dispersion
     }
 
     /// What two neighbouring stretches say of the variance between stretches: for each statistic 1 on average if rows

@@ -136,6 +136,17 @@ fn soak_small_changes_are_found_and_false_alarms_are_rare() {
     }
 }
 
+/// What is planned with is what is measured.
+#[test]
+fn rows_to_detect_are_foreseen() {
+    let watch = Watch::new(&Stream::new(1, normal).take(10_000));
+    for (shift, at_least, at_most) in [(0.25, 400.0, 540.0), (0.5, 90.0, 150.0), (1.0, 20.0, 60.0)] {
+        let rows = watch.scan.rows_to_shift(shift, 10.0).unwrap();
+        assert!((at_least..=at_most).contains(&rows), "{shift}: {rows}");
+    }
+    assert_eq!(watch.scan.rows_to_shift(0.01, 10.0), None, "ten thousand rows are not enough for that");
+}
+
 #[test]
 fn a_stationary_stream_is_quiet() {
     assert_eq!(n_false_alarms(1, normal, 10_000), 0);

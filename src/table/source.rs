@@ -1,5 +1,6 @@
 //! Files and what they divide into: units small enough to hold, the same whatever machine reads them.
 
+use std::fmt;
 use std::fs::File;
 use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
@@ -9,11 +10,13 @@ use bytes::Bytes;
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
 use sha2::{Digest, Sha256};
 
-use super::BuildError;
-use crate::baseline::schema::hex;
+use super::TableError;
 
 /// A text file is read in blocks of this many bytes, or of one record where that is longer.
 const BLOCK_BYTES: usize = 8 << 20;
+
+/// A stream is read in pieces of up to this many bytes.
+const STREAM_BYTES: usize = 1 << 20;
 
 /// What a file holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -37,34 +40,60 @@ impl InputFormat {
     }
 }
 
+/// What to do with standard input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stdin {
+    /// Put it into a temporary file, to be read more than once.
+    Spool,
+    /// Read it as it comes.
+    Stream,
+}
+
 /// One file of the input.
 #[derive(Debug)]
-pub(super) struct Input {
+pub(crate) struct Input {
     /// As the user named it.
-    pub(super) uri: String,
-    /// Where its bytes are: elsewhere for standard input.
-    pub(super) path: PathBuf,
-    pub(super) format: InputFormat,
-    pub(super) n_bytes: u64,
+    pub(crate) uri: String,
+    /// Where its bytes are: elsewhere for standard input that is spooled, nowhere for one that is not.
+    pub(crate) path: PathBuf,
+    is_stream: bool,
+    pub(crate) format: InputFormat,
+    pub(crate) n_bytes: u64,
 }
 
 /// The files, and what keeps those alive that we made.
 #[derive(Debug)]
-pub(super) struct Inputs {
-    pub(super) files: Vec<Input>,
+pub(crate) struct Inputs {
+    pub(crate) files: Vec<Input>,
     _spool: Option<tempfile::NamedTempFile>,
 }
 
 impl Inputs {
-    /// Finds the files that `names` stand for: paths, patterns, `-` for standard input, which is put into a temporary
-    /// file as it is read twice.
-    pub(super) fn find(names: &[String], format: Option<InputFormat>) -> Result<Self, BuildError> {
+    /// Finds the files that `names` stand for: paths, patterns, `-` for standard input, which holds `stdin_format` unless
+    /// `format` says otherwise.
+    pub(crate) fn find(
+        names: &[String],
+        format: Option<InputFormat>,
+        (stdin, stdin_format): (Stdin, InputFormat),
+    ) -> Result<Self, TableError> {
         let (mut files, mut spool) = (Vec::new(), None);
         for name in names {
             if name == "-" {
-                let file = spool_stdin().map_err(|source| BuildError::Read { path: "-".into(), source })?;
+                let format = format.unwrap_or(stdin_format);
+                // The columns of a CSV file are on top, those of a Parquet file at the end: both are read before the rows.
+                if stdin == Stdin::Stream && format == InputFormat::Jsonl {
+                    files.push(Input {
+                        uri: name.clone(),
+                        path: PathBuf::new(),
+                        is_stream: true,
+                        format,
+                        n_bytes: 0,
+                    });
+                    continue;
+                }
+                let file = spool_stdin().map_err(|source| TableError::Read { path: "-".into(), source })?;
                 let path = file.path().to_owned();
-                files.push(Input::open("-".to_owned(), path, format.or(Some(InputFormat::Csv)))?);
+                files.push(Input::open("-".to_owned(), path, Some(format))?);
                 spool = Some(file);
                 continue;
             }
@@ -77,39 +106,44 @@ impl Inputs {
 }
 
 impl Input {
-    fn open(uri: String, path: PathBuf, format: Option<InputFormat>) -> Result<Self, BuildError> {
+    fn open(uri: String, path: PathBuf, format: Option<InputFormat>) -> Result<Self, TableError> {
         let format = format.or_else(|| InputFormat::of(&path));
         let metadata =
-            std::fs::metadata(&path).map_err(|source| BuildError::Read { path: path.clone(), source })?;
+            std::fs::metadata(&path).map_err(|source| TableError::Read { path: path.clone(), source })?;
         if metadata.is_dir() {
-            return Err(BuildError::Folder { path });
+            return Err(TableError::Folder { path });
         }
-        let format = format.ok_or_else(|| BuildError::UnknownFormat { path: path.clone() })?;
-        Ok(Self { uri, path, format, n_bytes: metadata.len() })
+        let format = format.ok_or_else(|| TableError::UnknownFormat { path: path.clone() })?;
+        Ok(Self { uri, path, is_stream: false, format, n_bytes: metadata.len() })
+    }
+
+    /// Whether it is read as it comes.
+    pub(crate) fn is_stream(&self) -> bool {
+        self.is_stream
     }
 
     /// The name for messages.
-    pub(super) fn name(&self) -> PathBuf {
+    pub(crate) fn name(&self) -> PathBuf {
         PathBuf::from(&self.uri)
     }
 
-    pub(super) fn read_error(&self, source: io::Error) -> BuildError {
-        BuildError::Read { path: self.name(), source }
+    pub(crate) fn read_error(&self, source: io::Error) -> TableError {
+        TableError::Read { path: self.name(), source }
     }
 
-    pub(super) fn parquet_error(
+    pub(crate) fn parquet_error(
         &self,
         source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
-    ) -> BuildError {
-        BuildError::Parquet { path: self.name(), source: source.into() }
+    ) -> TableError {
+        TableError::Parquet { path: self.name(), source: source.into() }
     }
 
-    pub(super) fn line_error(&self, line: u64, problem: impl std::fmt::Display) -> BuildError {
-        BuildError::Line { path: self.name(), line, problem: problem.to_string() }
+    pub(crate) fn line_error(&self, line: u64, problem: impl std::fmt::Display) -> TableError {
+        TableError::Line { path: self.name(), line, problem: problem.to_string() }
     }
 
-    /// SHA-256 of the file, in hex.
-    pub(super) fn sha256(&self) -> Result<String, BuildError> {
+    /// SHA-256 of the file.
+    pub(crate) fn sha256(&self) -> Result<[u8; 32], TableError> {
         let mut digest = Sha256::new();
         let mut file = File::open(&self.path).map_err(|source| self.read_error(source))?;
         let mut block = vec![0; 1 << 20];
@@ -119,11 +153,15 @@ impl Input {
                 n => digest.update(&block[..n]),
             }
         }
-        Ok(hex(&digest.finalize()))
+        Ok(digest.finalize().into())
     }
 
     /// Begins to read it.
-    pub(super) fn units(&self) -> Result<Units<'_>, BuildError> {
+    pub(crate) fn units(&self) -> Result<Units<'_>, TableError> {
+        if self.is_stream {
+            let text = Text::new(Box::new(io::stdin()), true);
+            return Ok(Units { input: self, kind: UnitKind::Blocks { text, line: 1, has_quotes: false } });
+        }
         let file = File::open(&self.path).map_err(|source| self.read_error(source))?;
         let kind = match self.format {
             InputFormat::Parquet => {
@@ -131,9 +169,11 @@ impl Input {
                     .map_err(|source| self.parquet_error(source))?;
                 UnitKind::RowGroups { metadata, next: 0 }
             }
-            format => {
-                UnitKind::Blocks { file, rest: Vec::new(), line: 1, has_quotes: format == InputFormat::Csv }
-            }
+            format => UnitKind::Blocks {
+                text: Text::new(Box::new(file), false),
+                line: 1,
+                has_quotes: format == InputFormat::Csv,
+            },
         };
         Ok(Units { input: self, kind })
     }
@@ -141,7 +181,7 @@ impl Input {
 
 /// A part of a file, to be read on any thread.
 #[derive(Debug)]
-pub(super) enum Unit {
+pub(crate) enum Unit {
     /// Whole records of a text file.
     Block { bytes: Bytes, first_line: u64 },
     /// One row group of a Parquet file.
@@ -150,7 +190,7 @@ pub(super) enum Unit {
 
 impl Unit {
     /// Share of the file, for progress.
-    pub(super) fn n_bytes(&self) -> u64 {
+    pub(crate) fn n_bytes(&self) -> u64 {
         match self {
             Self::Block { bytes, .. } => bytes.len() as u64,
             Self::RowGroup { metadata, at } => {
@@ -162,20 +202,20 @@ impl Unit {
 
 /// The units of one file, in order.
 #[derive(Debug)]
-pub(super) struct Units<'a> {
-    pub(super) input: &'a Input,
+pub(crate) struct Units<'a> {
+    pub(crate) input: &'a Input,
     kind: UnitKind,
 }
 
 #[derive(Debug)]
 enum UnitKind {
-    Blocks { file: File, rest: Vec<u8>, line: u64, has_quotes: bool },
+    Blocks { text: Text, line: u64, has_quotes: bool },
     RowGroups { metadata: ArrowReaderMetadata, next: usize },
 }
 
 impl Units<'_> {
     /// The columns of a Parquet file.
-    pub(super) fn schema(&self) -> Option<SchemaRef> {
+    pub(crate) fn schema(&self) -> Option<SchemaRef> {
         match &self.kind {
             UnitKind::RowGroups { metadata, .. } => Some(metadata.schema().clone()),
             UnitKind::Blocks { .. } => None,
@@ -183,7 +223,7 @@ impl Units<'_> {
     }
 
     /// The next unit; `None` at the end of the file.
-    pub(super) fn next(&mut self) -> Result<Option<Unit>, BuildError> {
+    pub(crate) fn next(&mut self) -> Result<Option<Unit>, TableError> {
         match &mut self.kind {
             UnitKind::RowGroups { metadata, next } => {
                 let at = *next;
@@ -191,9 +231,8 @@ impl Units<'_> {
                 let exists = at < metadata.metadata().num_row_groups();
                 Ok(exists.then(|| Unit::RowGroup { metadata: metadata.clone(), at }))
             }
-            UnitKind::Blocks { file, rest, line, has_quotes } => {
-                let block =
-                    next_block(file, rest, *has_quotes).map_err(|source| self.input.read_error(source))?;
+            UnitKind::Blocks { text, line, has_quotes } => {
+                let block = text.next_block(*has_quotes).map_err(|source| self.input.read_error(source))?;
                 let first_line = *line;
                 *line += memchr::memchr_iter(b'\n', &block).count() as u64;
                 Ok((!block.is_empty()).then(|| Unit::Block { bytes: block.into(), first_line }))
@@ -202,20 +241,53 @@ impl Units<'_> {
     }
 }
 
-/// Reads up to the last end of a record within [`BLOCK_BYTES`]; what follows stays in `rest`.
-fn next_block(file: &mut File, rest: &mut Vec<u8>, has_quotes: bool) -> io::Result<Vec<u8>> {
-    let mut block = std::mem::take(rest);
-    loop {
+/// A text on its way in.
+struct Text {
+    from: Box<dyn Read + Send>,
+    /// Whether to hand on what there is rather than wait for a whole block.
+    is_stream: bool,
+    rest: Vec<u8>,
+}
+
+impl Text {
+    fn new(from: Box<dyn Read + Send>, is_stream: bool) -> Self {
+        Self { from, is_stream, rest: Vec::new() }
+    }
+
+    /// Reads up to the last end of a record within [`BLOCK_BYTES`]; what follows is for the next block.
+    fn next_block(&mut self, has_quotes: bool) -> io::Result<Vec<u8>> {
+        let mut block = std::mem::take(&mut self.rest);
+        loop {
+            if self.read_more(&mut block)? == 0 {
+                return Ok(block);
+            }
+            if let Some(end) = last_record_end(&block, has_quotes) {
+                self.rest = block.split_off(end);
+                return Ok(block);
+            }
+        }
+    }
+
+    fn read_more(&mut self, block: &mut Vec<u8>) -> io::Result<usize> {
+        if !self.is_stream {
+            return (&mut self.from).take(BLOCK_BYTES as u64).read_to_end(block);
+        }
         let n_before = block.len();
-        let n_read = file.take(BLOCK_BYTES as u64).read_to_end(&mut block)?;
-        if n_read == 0 {
-            return Ok(block);
-        }
-        if let Some(end) = last_record_end(&block, has_quotes) {
-            *rest = block.split_off(end);
-            return Ok(block);
-        }
-        debug_assert!(block.len() > n_before, "a record longer than what was read so far");
+        block.resize(n_before + STREAM_BYTES, 0);
+        let n_read = loop {
+            match self.from.read(&mut block[n_before..]) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => (),
+                read => break read?,
+            }
+        };
+        block.truncate(n_before + n_read);
+        Ok(n_read)
+    }
+}
+
+impl fmt::Debug for Text {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Text").field("is_stream", &self.is_stream).finish_non_exhaustive()
     }
 }
 
@@ -237,16 +309,16 @@ fn last_record_end(block: &[u8], has_quotes: bool) -> Option<usize> {
 }
 
 /// Files that a pattern matches, sorted; a path is itself.
-fn expand(name: &str) -> Result<Vec<PathBuf>, BuildError> {
+fn expand(name: &str) -> Result<Vec<PathBuf>, TableError> {
     let path = Path::new(name);
     if path.exists() {
         return Ok(vec![path.to_owned()]);
     }
-    let pattern = |source| BuildError::Pattern { pattern: name.to_owned(), source };
+    let pattern = |source| TableError::Pattern { pattern: name.to_owned(), source };
     let found: Result<Vec<_>, _> = glob::glob(name).map_err(pattern)?.collect();
     let found =
-        found.map_err(|error| BuildError::Read { path: error.path().to_owned(), source: error.into() })?;
-    if found.is_empty() { Err(BuildError::NoFile { pattern: name.to_owned() }) } else { Ok(found) }
+        found.map_err(|error| TableError::Read { path: error.path().to_owned(), source: error.into() })?;
+    if found.is_empty() { Err(TableError::NoFile { pattern: name.to_owned() }) } else { Ok(found) }
 }
 
 fn spool_stdin() -> io::Result<tempfile::NamedTempFile> {
@@ -272,6 +344,16 @@ mod tests {
     }
 
     #[test]
+    fn a_stream_hands_on_what_there_is() {
+        let stream =
+            io::Cursor::new(b"{}\n{\"a").chain(io::Cursor::new(b"\": 1}\n")).chain(io::Cursor::new(b"{}"));
+        let mut text = Text::new(Box::new(stream), true);
+        for expected in ["{}\n", "{\"a\": 1}\n", "{}", ""] {
+            assert_eq!(text.next_block(false).unwrap(), expected.as_bytes());
+        }
+    }
+
+    #[test]
     fn blocks_add_up_to_the_file() {
         let mut file = tempfile::NamedTempFile::new().unwrap();
         let record = format!("{}\n", "x".repeat(BLOCK_BYTES / 3));
@@ -279,9 +361,10 @@ mod tests {
             file.write_all(record.as_bytes()).unwrap();
         }
         file.write_all(b"no end").unwrap();
-        let (mut reader, mut rest, mut blocks) = (File::open(file.path()).unwrap(), Vec::new(), Vec::new());
+        let (mut text, mut blocks) =
+            (Text::new(Box::new(File::open(file.path()).unwrap()), false), Vec::new());
         loop {
-            let block = next_block(&mut reader, &mut rest, true).unwrap();
+            let block = text.next_block(true).unwrap();
             if block.is_empty() {
                 break;
             }

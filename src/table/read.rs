@@ -1,4 +1,4 @@
-//! One unit of a file as columns of cells.
+//! One unit of a file into columns of cells.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -7,55 +7,21 @@ use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::Float64Type;
-use arrow_array::{Array, ArrayRef, BooleanArray, StringArray};
+use arrow_array::{Array, ArrayRef};
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-use super::BuildError;
 use super::source::{Input, InputFormat, Unit};
+use super::{Cell, Cells, Table, TableError};
 
 /// Rows that are held as columns at a time.
 const BATCH_ROWS: usize = 8192;
 
-/// Some rows of some columns.
-#[derive(Debug)]
-pub(super) struct Table {
-    pub(super) n_rows: u64,
-    /// Those of a JSON Lines file may be absent from some tables and shorter than others.
-    pub(super) columns: Vec<(Arc<str>, Cells)>,
-}
-
-/// The cells of one column, in row order.
-#[derive(Debug)]
-pub(super) enum Cells {
-    /// `NaN` for missing ones.
-    Numbers(Vec<f64>),
-    /// Of a column that is boolean by its type.
-    Booleans(BooleanArray),
-    /// Of a column that is text by its type.
-    Texts(StringArray),
-    /// Of a CSV file, where everything is text and some of it means a number.
-    Untyped(StringArray),
-    /// Of JSON, where every cell has its own type.
-    Mixed(Vec<Cell>),
-}
-
-/// One cell of JSON.
-#[derive(Debug, PartialEq)]
-pub(super) enum Cell {
-    Missing,
-    Number(f64),
-    Boolean(bool),
-    Text(Box<str>),
-    /// A list or an object.
-    Nested,
-}
-
 /// What the columns of a file are, where it has some on top.
 #[derive(Clone, Debug)]
-pub(super) enum Header {
+pub(crate) enum Header {
     Csv(SchemaRef),
     Parquet(SchemaRef),
     /// Each line says for itself.
@@ -64,7 +30,7 @@ pub(super) enum Header {
 
 impl Header {
     /// Reads it.
-    pub(super) fn read(input: &Input) -> Result<Self, BuildError> {
+    pub(crate) fn read(input: &Input) -> Result<Self, TableError> {
         match input.format {
             InputFormat::Jsonl => Ok(Self::Jsonl),
             InputFormat::Parquet => match input.units()?.schema() {
@@ -89,7 +55,7 @@ impl Header {
     }
 
     /// Names of its columns; `None` where each line says for itself.
-    pub(super) fn names(&self) -> Option<Vec<&str>> {
+    pub(crate) fn names(&self) -> Option<Vec<&str>> {
         match self {
             Self::Csv(schema) | Self::Parquet(schema) => {
                 Some(schema.fields().iter().map(|field| field.name().as_str()).collect())
@@ -100,13 +66,13 @@ impl Header {
 }
 
 /// Reads a unit and hands it on in tables of a few thousand rows, leaving out the columns that are not `wanted`.
-pub(super) fn read(
+pub(crate) fn read(
     input: &Input,
     header: &Header,
     unit: Unit,
     wanted: &(dyn Fn(&str) -> bool + Sync),
-    each: &mut dyn FnMut(Table) -> Result<(), BuildError>,
-) -> Result<(), BuildError> {
+    each: &mut dyn FnMut(Table) -> Result<(), TableError>,
+) -> Result<(), TableError> {
     match (unit, header) {
         (Unit::Block { bytes, first_line }, Header::Csv(schema)) => {
             read_csv(input, schema, &bytes, first_line, wanted, each)
@@ -127,14 +93,14 @@ pub(super) fn read(
                 let batch = batch.map_err(|source| input.parquet_error(source))?;
                 let schema = batch.schema();
                 let columns = schema.fields().iter().zip(batch.columns()).map(|(field, array)| {
-                    let cells = typed_cells(array).map_err(|found| BuildError::Column {
+                    let cells = typed_cells(array).map_err(|found| TableError::Column {
                         path: input.name(),
                         column: field.name().clone(),
                         found,
                     })?;
                     Ok((Arc::from(field.name().as_str()), cells))
                 });
-                let columns = columns.collect::<Result<_, BuildError>>()?;
+                let columns = columns.collect::<Result<_, TableError>>()?;
                 each(Table { n_rows: batch.num_rows() as u64, columns })?;
             }
             Ok(())
@@ -148,8 +114,8 @@ fn read_csv(
     bytes: &[u8],
     first_line: u64,
     wanted: &(dyn Fn(&str) -> bool + Sync),
-    each: &mut dyn FnMut(Table) -> Result<(), BuildError>,
-) -> Result<(), BuildError> {
+    each: &mut dyn FnMut(Table) -> Result<(), TableError>,
+) -> Result<(), TableError> {
     let fields = schema.fields();
     let kept: Vec<_> = (0..fields.len()).filter(|at| wanted(fields[*at].name())).collect();
     let names: Vec<Arc<str>> = kept.iter().map(|at| fields[*at].name().as_str().into()).collect();
@@ -199,8 +165,8 @@ fn read_jsonl(
     bytes: &[u8],
     first_line: u64,
     wanted: &(dyn Fn(&str) -> bool + Sync),
-    each: &mut dyn FnMut(Table) -> Result<(), BuildError>,
-) -> Result<(), BuildError> {
+    each: &mut dyn FnMut(Table) -> Result<(), TableError>,
+) -> Result<(), TableError> {
     let mut names: HashMap<Box<str>, usize> = HashMap::new();
     let mut table = Table { n_rows: 0, columns: Vec::new() };
     for (line, text) in (first_line..).zip(bytes.split(|byte| *byte == b'\n')) {
@@ -217,7 +183,7 @@ fn read_jsonl(
             }
             if cell == Cell::Nested {
                 let found = format!("a list or an object in line {line}");
-                return Err(BuildError::Column { path: input.name(), column: name.into(), found });
+                return Err(TableError::Column { path: input.name(), column: name.into(), found });
             }
             let at = *names.entry(name).or_insert_with_key(|name| {
                 table.columns.push((Arc::from(&**name), Cells::Mixed(Vec::new())));

@@ -1,7 +1,9 @@
 //! Arguments, one file a subcommand: parse, call the library, print.
 
 pub mod baseline;
+pub mod check;
 pub mod demo;
+mod draw;
 pub mod replay;
 pub mod run;
 
@@ -14,8 +16,12 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 /// What the exit code says; `0` and `1` are answers, the rest are failures.
 pub mod exit {
+    /// A gate that does not open.
+    pub const REFUSED: u8 = 1;
     /// Bad arguments or input.
     pub const USAGE: u8 = 2;
+    /// Too little data to answer.
+    pub const UNDECIDED: u8 = 3;
     /// A service that we need failed.
     pub const UNAVAILABLE: u8 = 69;
     /// A bug.
@@ -34,6 +40,7 @@ pub struct Cli {
 enum Command {
     Run(Box<run::RunArgs>),
     Baseline(baseline::BaselineArgs),
+    Check(check::CheckArgs),
     Replay(replay::ReplayArgs),
     Demo(demo::DemoArgs),
 }
@@ -47,6 +54,7 @@ impl Cli {
         match self.command {
             Command::Run(args) => run::run(*args),
             Command::Baseline(args) => baseline::run(args),
+            Command::Check(args) => check::run(args),
             Command::Replay(args) => replay::run(args),
             Command::Demo(args) => demo::run(args),
         }
@@ -72,4 +80,11 @@ fn progress_bar() -> ProgressBar {
     let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr()).with_style(style);
     bar.enable_steady_tick(Duration::from_millis(200));
     bar
+}
+
+/// A reader that has seen enough (`| head`) is no error.
+fn print(text: &str) {
+    use std::io::Write;
+    let mut out = std::io::stdout().lock();
+    drop(writeln!(out, "{text}"));
 }

@@ -24,6 +24,8 @@ pub mod pipeline;
 
 pub mod replay;
 
+pub mod check;
+
 pub mod net;
 
 pub mod tap;

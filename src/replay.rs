@@ -6,9 +6,9 @@ use serde::Serialize;
 
 use crate::baseline::count::TableCounter;
 use crate::baseline::{Baseline, ColumnKind, Role};
-use crate::config::{Budget, EvaluationConfig, Window};
+use crate::config::Budget;
 use crate::drift::cause::ModelVerdict;
-use crate::drift::monitor::{Judgement, Look, Monitor};
+use crate::drift::monitor::{Judgement, Look, Monitor, Settings};
 use crate::drift::repeats::RepeatCounter;
 use crate::drift::score::{KsStatistic, Reference};
 use crate::drift::verdict::{FeatureVerdict, Sensitivity, Thresholds};
@@ -145,15 +145,13 @@ impl<'a> Replay<'a> {
             (None, Some(_)) => 1.0 / LOOKS_PER_ALARM,
             (budget, _) => budget.unwrap_or_default().per_look(interval, tick_rows as f64),
         };
-        let evaluation = EvaluationConfig {
+        let thresholds = Thresholds { sensitivity: options.sensitivity, ..Thresholds::default() };
+        let settings = Settings {
+            windows: vec![WINDOW.max(interval)],
             interval,
-            windows: vec![Window { length: WINDOW.max(interval), label: String::new() }],
-            thresholds: Thresholds { sensitivity: options.sensitivity, ..Thresholds::default() },
-            ..EvaluationConfig::default()
+            alarms_per_look,
+            thresholds: vec![thresholds; features.len()],
         };
-        let mut settings = evaluation
-            .settings(features.iter().map(|feature| &*feature.name), &std::collections::BTreeMap::new());
-        settings.alarms_per_look = alarms_per_look;
         let references: Vec<_> = features.iter().map(|feature| feature.reference().clone()).collect();
         let n_features = features.iter().filter(|feature| feature.role == Role::Feature).count();
         let counter = TableCounter::new(baseline);

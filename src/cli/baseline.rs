@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::{Args, Subcommand};
 
-use super::progress_bar;
+use super::{draw, print, progress_bar};
 use crate::baseline::Baseline;
 use crate::baseline::build::{self, BuildOptions};
 use crate::drift::evidence::{Evidence, Level};
@@ -160,13 +160,6 @@ fn read(path: &Path) -> anyhow::Result<Baseline> {
     Baseline::read(path).with_context(|| path.display().to_string())
 }
 
-/// A reader that has seen enough (`| head`) is no error.
-fn print(text: &str) {
-    use std::io::Write;
-    let mut out = std::io::stdout().lock();
-    drop(writeln!(out, "{text}"));
-}
-
 fn build_baseline(args: BuildArgs) -> anyhow::Result<()> {
     let created_at = args.created_at.or_else(source_date_epoch);
     let options = BuildOptions {
@@ -213,7 +206,7 @@ fn source_date_epoch() -> Option<String> {
 fn diff(a: &Baseline, b: &Baseline) -> String {
     let thresholds = Thresholds::default();
     let level = Level::shared_by(a.features().len(), 1);
-    let mut table = show::table(["", "role", "rows", "PSI", "expected", "KS", ""]);
+    let mut table = draw::table(["", "role", "rows", "PSI", "expected", "KS", ""]);
     for ours in a.features() {
         let Some(theirs) = b.find(ours.role, &ours.name) else {
             table.add_row([&ours.name, ours.role.as_str(), "", "", "", "", "not in the second"]);

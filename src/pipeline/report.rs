@@ -207,7 +207,8 @@ pub struct ScoreReport {
 }
 
 impl ScoreReport {
-    pub(super) fn new(scores: &Scores, thresholds: &Thresholds) -> Self {
+    /// Beside what they are held against.
+    pub fn new(scores: &Scores, thresholds: &Thresholds) -> Self {
         Self {
             psi: scores.psi.0,
             psi_null: scores.psi_null,

@@ -3,6 +3,7 @@
 
 mod assets;
 mod baseline;
+mod check;
 mod daemon;
 mod process;
 mod proxy;

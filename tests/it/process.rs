@@ -141,6 +141,7 @@ fn every_command_has_help_with_an_example() {
         &["run"][..],
         &["demo"],
         &["replay"],
+        &["check"],
         &["baseline", "build"],
         &["baseline", "show"],
         &["baseline", "merge"],

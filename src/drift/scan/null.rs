@@ -38,6 +38,16 @@ impl Statistic {
         }
     }
 
+    /// What is said of rows that a share is of, as in "3 % of rows …".
+    pub const fn in_words(self) -> &'static str {
+        match self {
+            Self::Missing => "without a value",
+            Self::Other => "of another type or category",
+            Self::Beyond => "far out of range",
+            Self::Location | Self::Spread | Self::Shape => "elsewhere",
+        }
+    }
+
     /// Its share of the budget of false alarms. What breaks all at once needs little of it.
     pub(super) const fn share(self) -> f64 {
         match self {

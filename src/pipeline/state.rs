@@ -86,9 +86,7 @@ impl ColumnState {
         let n_series = ModelSeries::n_series(n_groups, context.evaluation.windows.len());
         let bin_series = if n_series <= context.series_left {
             context.series_left -= n_series;
-            let n_rows = reference.baseline().total().max(1) as f64;
-            let shares: Vec<_> = counts.iter().map(|&count| count as f64 / n_rows).collect();
-            Some(series.bins(&labels, &edges, &shares))
+            Some(series.bins(&labels, &edges, spec.kind.as_str(), counts))
         } else {
             process.series_cut.inc_by(n_series as u64);
             None

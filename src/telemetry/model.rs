@@ -37,6 +37,7 @@ pub struct ModelMetrics {
     rows: IntCounterVec,
     bin_observations: IntCounterVec,
     baseline_bin_share: GaugeVec,
+    baseline_rows: IntGaugeVec,
     score: GaugeVec,
     threshold: GaugeVec,
     samples: IntGaugeVec,
@@ -94,6 +95,11 @@ impl ModelMetrics {
                 "driftd_baseline_bin_share",
                 "Share of the baseline's rows in the same bin, 0 to 1.",
                 &["feature", "role", "edges", "bin"],
+            )?,
+            baseline_rows: whole(
+                "driftd_baseline_rows",
+                "Rows of the baseline behind those shares; kind says how values are read, numeric and text have an order.",
+                &["feature", "role", "edges", "kind"],
             )?,
             score: gauge(
                 "driftd_drift_score",
@@ -234,14 +240,19 @@ impl ModelSeries {
     }
 
     /// Creates a feature's counters at 0: its bins, with the baseline's shares beside them, and the ways in which it can
-    /// break the contract (a rate is blind to the event that a counter begins with). `shares` has one entry a PSI group,
-    /// then `missing`, then `other`.
-    pub fn bins(&self, feature: &FeatureLabels, edges: &str, shares: &[f64]) -> BinSeries {
-        let n_groups = shares.len().saturating_sub(2);
+    /// break the contract (a rate is blind to the event that a counter begins with). `baseline` has one entry a PSI
+    /// group, then `missing`, then `other`.
+    pub fn bins(&self, feature: &FeatureLabels, edges: &str, kind: &str, baseline: &[u64]) -> BinSeries {
+        let n_groups = baseline.len().saturating_sub(2);
+        let n_rows = baseline.iter().sum::<u64>();
+        let labels = self.labels.with(&[&feature.feature, feature.role.as_str(), edges, kind]);
+        let rows: IntGauge = self.families.baseline_rows.with_label_values(&labels);
+        rows.set(i64::try_from(n_rows).unwrap_or(i64::MAX));
         for reason in OF_FEATURE {
             self.add_violations(Some(&feature.feature), reason, 0);
         }
-        let counters = shares.iter().enumerate().map(|(idx, &share)| {
+        let counters = baseline.iter().enumerate().map(|(idx, &count)| {
+            let share = count as f64 / n_rows.max(1) as f64;
             let bin = bin_label(idx, n_groups);
             let labels = self.labels.with(&[&feature.feature, feature.role.as_str(), edges, &bin]);
             self.families.baseline_bin_share.with_label_values(&labels).set(share);
@@ -252,7 +263,7 @@ impl ModelSeries {
 
     /// Series that [`Self::bins`] and [`Self::set_window`] make for one feature.
     pub const fn n_series(n_groups: usize, n_windows: usize) -> usize {
-        2 * (n_groups + 2) + OF_FEATURE.len() + n_windows * (2 * STATISTICS.len() + 2)
+        1 + 2 * (n_groups + 2) + OF_FEATURE.len() + n_windows * (2 * STATISTICS.len() + 2)
     }
 
     /// Sets a feature's gauges for one window; what has no value now has no series either.

@@ -87,7 +87,7 @@ async fn every_series_is_in_the_readme() {
 #[tokio::test]
 async fn every_label_that_alerts_group_by_exists() {
     let (_, mut labels) = exported().await;
-    labels.extend(["job", "instance"].map(str::to_owned)); // the scrape's
+    labels.extend(["job", "instance", "against", "below"].map(str::to_owned)); // the scrape's and the rules'
     let rules = text("alerts/driftd.rules.yaml");
     for clause in ["by (", "ignoring (", "on (", "without ("] {
         for (at, _) in rules.match_indices(clause) {
@@ -103,7 +103,9 @@ async fn every_label_that_alerts_group_by_exists() {
 fn every_alert_has_what_a_person_needs() {
     let rules = text("alerts/driftd.rules.yaml");
     let runbook = text("docs/runbook.md");
-    let tests = text("alerts/tests/verdicts.yaml") + &text("alerts/tests/itself.yaml");
+    let tests = text("alerts/tests/verdicts.yaml")
+        + &text("alerts/tests/fleet.yaml")
+        + &text("alerts/tests/itself.yaml");
     let alerts: Vec<_> = rules.split("- alert: ").skip(1).collect();
     assert!(alerts.len() > 10);
     for alert in alerts {

@@ -5,6 +5,7 @@ mod assets;
 mod baseline;
 mod check;
 mod daemon;
+mod fleet;
 mod process;
 mod proxy;
 mod real;

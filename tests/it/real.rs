@@ -291,21 +291,21 @@ async fn shifted_rows_on_kserves_python_server_are_scored_as_numpy_scores_them()
     .await;
 }
 
-/// A Prometheus of its own, with one target and our rules; killed when dropped.
-struct Prometheus {
+/// A Prometheus of its own, with our rules; killed when dropped.
+pub struct Prometheus {
     _process: Child,
     _directory: TempDir,
     addr: std::net::SocketAddr,
 }
 
 impl Prometheus {
-    fn start(target: std::net::SocketAddr) -> Self {
+    pub fn start(targets: &[std::net::SocketAddr]) -> Self {
         let directory = TempDir::new().unwrap();
         let rules = Path::new(env!("CARGO_MANIFEST_DIR")).join("alerts/driftd.rules.yaml");
         let config = serde_json::json!({
             "global": {"scrape_interval": "200ms", "scrape_timeout": "200ms", "evaluation_interval": "200ms"},
             "rule_files": [rules],
-            "scrape_configs": [{"job_name": "driftd", "honor_labels": true, "static_configs": [{"targets": [target.to_string()]}]}],
+            "scrape_configs": [{"job_name": "driftd", "honor_labels": true, "static_configs": [{"targets": targets}]}],
         });
         let file = directory.path().join("prometheus.yml"); // JSON is YAML
         std::fs::write(&file, config.to_string()).unwrap();
@@ -323,10 +323,19 @@ impl Prometheus {
     }
 
     /// What an instant query answers, as (labels, value).
-    async fn query(&self, query: &str) -> Vec<(BTreeMap<String, String>, f64)> {
+    pub async fn query(&self, query: &str) -> Vec<(BTreeMap<String, String>, f64)> {
+        self.ask(&[("query", query)]).await
+    }
+
+    /// What it answered or would have answered at a time, in seconds.
+    pub async fn query_at(&self, query: &str, time: f64) -> Vec<(BTreeMap<String, String>, f64)> {
+        self.ask(&[("query", query), ("time", &format!("{time:.3}"))]).await
+    }
+
+    async fn ask(&self, form: &[(&str, &str)]) -> Vec<(BTreeMap<String, String>, f64)> {
         let url = format!("http://{}/api/v1/query", self.addr);
         let client = reqwest::Client::new();
-        let Ok(response) = client.post(url).form(&[("query", query)]).send().await else { return Vec::new() };
+        let Ok(response) = client.post(url).form(form).send().await else { return Vec::new() };
         let answer: Value = response.json().await.unwrap_or_default();
         let series = |series: &Value| {
             let value = series["value"][1].as_str()?.parse().ok()?;
@@ -338,7 +347,7 @@ impl Prometheus {
             .unwrap_or_default()
     }
 
-    async fn wait_for(&self, query: &str) -> Vec<(BTreeMap<String, String>, f64)> {
+    pub async fn wait_for(&self, query: &str) -> Vec<(BTreeMap<String, String>, f64)> {
         let deadline = tokio::time::Instant::now() + support::PATIENCE;
         loop {
             let found = self.query(query).await;
@@ -355,7 +364,7 @@ impl Prometheus {
 async fn a_real_prometheus_scrapes_every_series_and_sees_the_drift() {
     let directory = TempDir::new().unwrap();
     let daemon = crate::daemon::drifting(&directory).await;
-    let prometheus = Prometheus::start(daemon.admin);
+    let prometheus = Prometheus::start(&[daemon.admin]);
     prometheus.wait_for("up == 1").await;
     let found = prometheus.wait_for(r#"driftd_drift_score{feature="amount",statistic="psi",window="5m"} > on(model, feature, statistic, window) driftd_drift_threshold"#).await;
     assert_eq!(found[0].0["model"], "credit");

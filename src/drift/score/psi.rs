@@ -23,18 +23,22 @@ pub const PSEUDO_COUNT: f64 = 0.5;
 /// # Errors
 /// [`ScoreError`] if the lengths differ or a side is empty.
 pub fn psi(baseline: &[u64], current: &[u64]) -> Result<Psi, ScoreError> {
-    let (n_baseline, n_current) = totals(baseline, current)?;
-    let added = PSEUDO_COUNT * n_kept(baseline, current) as f64;
-    let (n_baseline, n_current) = (n_baseline + added, n_current + added);
-    let term = |(&b, &c): (&u64, &u64)| {
-        if b | c == 0 {
-            return 0.0;
-        }
-        let p = (b as f64 + PSEUDO_COUNT) / n_baseline;
-        let q = (c as f64 + PSEUDO_COUNT) / n_current;
+    totals(baseline, current)?;
+    Ok(psi_of_pairs(zip(baseline, current).map(|(&b, &c)| (b as f64, c as f64))))
+}
+
+/// The same of counts that need not be whole, as Prometheus extrapolates them: baseline and current, bin by bin. Not a
+/// number if a side is empty.
+pub fn psi_of_pairs(pairs: impl Iterator<Item = (f64, f64)> + Clone) -> Psi {
+    let kept = pairs.filter(|&(b, c)| b + c > 0.0);
+    let (n_baseline, n_current) =
+        kept.clone().fold((0.0, 0.0), |(n, m), (b, c)| (n + b + PSEUDO_COUNT, m + c + PSEUDO_COUNT));
+    let term = |(b, c): (f64, f64)| {
+        let p = (b + PSEUDO_COUNT) / n_baseline;
+        let q = (c + PSEUDO_COUNT) / n_current;
         (q - p) * (q / p).ln()
     };
-    Ok(Psi(zip(baseline, current).map(term).sum()))
+    Psi(kept.map(term).sum())
 }
 
 /// Number of bins that are not empty on both sides: the `B` of [`psi`] and [`null_expectation`].

@@ -11,6 +11,8 @@ usage() {
   cat <<'END'
 usage: ./test.sh [ARGUMENT…]     all tests; arguments go to `cargo test` (a filter, `-- --nocapture`, …)
        ./test.sh --soak          the long tests, in release mode
+       ./test.sh --detection     half an hour: false alarms and delays beside other tools, into docs/detection.md;
+                                 with --quick two minutes, into nothing
        ./test.sh --cluster       the tests on a Kubernetes cluster
        ./test.sh --env           only installs what is missing, and prints the variables that the tests read:
                                  eval "$(./test.sh --env)" && cargo test
@@ -85,6 +87,26 @@ install_python() {
   export DRIFTD_TEST_PYTHON=$DRIFTD_TEST_MLSERVER_PYTHON # for what needs NumPy, SciPy and scikit-learn only
 }
 
+# What `--detection` compares driftd with, in an environment of its own; only that command needs it.
+install_peers() {
+  local python key folder
+  mkdir -p "$CACHE"
+  if ! python=$(find_python); then
+    install_packages python3 python3-venv
+    python=$(find_python) || die "no Python 3.11 to 3.13 with venv, also not after installing python3 and python3-venv"
+  fi
+  key=$({ "$python" -VV; cat tests/detection/requirements.txt; } | sha256sum | cut -c1-16)
+  folder=$CACHE/peers-$key
+  if [[ ! -d $folder ]]; then
+    say "installing what driftd is compared with from PyPI to $folder"
+    rm -rf "$folder.partial"
+    "$python" -m venv "$folder.partial"
+    "$folder.partial/bin/python" -m pip install -q --disable-pip-version-check -r tests/detection/requirements.txt
+    mv "$folder.partial" "$folder"
+  fi
+  PEERS_PYTHON=$folder/bin/python
+}
+
 # The two programs of Debian's package `prometheus`, unpacked into the cache.
 install_prometheus() {
   local folder partial download
@@ -149,6 +171,14 @@ case "${1:-}" in
   --env)
     install_missing
     export -p | grep -E '^declare -x DRIFTD_TEST_' | sed 's/^declare -x/export/'
+    ;;
+  --detection)
+    shift
+    need_cargo
+    install_peers
+    cargo build --locked --release
+    DRIFTD=${CARGO_TARGET_DIR:-target}/release/driftd
+    DRIFTD=$(realpath "$DRIFTD") exec "$PEERS_PYTHON" -W ignore tests/detection/run.py "$@"
     ;;
   --soak)
     shift

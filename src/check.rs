@@ -280,5 +280,6 @@ fn reason(judgement: &Judgement, thresholds: &Thresholds) -> Option<String> {
     }
     let effect = judgement.effect?;
     let psi = format!("PSI {:.3} of {:.3}", effect.psi.0, thresholds.psi_in_force(effect.psi_null).0);
-    Some(effect.ks.map_or(psi.clone(), |ks| format!("{psi}, KS {:.3} of {:.3}", ks.0, thresholds.ks)))
+    let ks_threshold = thresholds.ks_in_force(effect.ks_null).0;
+    Some(effect.ks.map_or(psi.clone(), |ks| format!("{psi}, KS {:.3} of {ks_threshold:.3}", ks.0)))
 }

@@ -260,6 +260,6 @@ fn furthest(judgement: &Judgement, thresholds: &Thresholds) -> Option<(&'static 
     let effect = judgement.effect?;
     let psi = ("psi", effect.psi.0, thresholds.psi_in_force(effect.psi_null).0);
     let share = |(_, value, threshold): (&str, f64, f64)| value / threshold;
-    let ks = effect.ks.map(|KsStatistic(ks)| ("ks", ks, thresholds.ks));
+    let ks = effect.ks.map(|KsStatistic(ks)| ("ks", ks, thresholds.ks_in_force(effect.ks_null).0));
     Some(ks.filter(|&ks| share(ks) > share(psi)).unwrap_or(psi))
 }

@@ -100,7 +100,7 @@ impl Monitor {
             model: ModelVerdict::NoData,
         };
         Self {
-            scan: Scan::new(references, settings.alarms_per_look, settings.interval, longest),
+            scan: Scan::new(references, n_features, settings.alarms_per_look, (settings.interval, longest)),
             windows: settings.windows.iter().map(watched).collect(),
             since_last_look: n_bins().map(Histogram::new).collect(),
             unexpected: Unexpected::default(),

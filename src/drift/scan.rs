@@ -39,6 +39,9 @@ const RECOVERED_P: f64 = 0.01;
 /// to a t-test: 3/π by ranks, and a little less by groups.
 const LOCATION_EFFICIENCY: f64 = 0.93;
 
+/// Where one pair of requests in a hundred is alike by chance, being alike says nothing.
+const MAX_COLLISION: f64 = 0.01;
+
 /// All columns of a model, watched for when they changed.
 #[derive(Clone, Debug)]
 pub struct Scan {
@@ -106,11 +109,12 @@ impl AddAssign for Repeats {
 impl Scan {
     /// Over the columns of one model. A look may raise `alarms_per_look` false alarms on average; stretches of up to
     /// `longest` are held against the baseline, at looks `interval` apart.
+    /// Of the columns, `n_features` are those of requests; they stand first.
     pub fn new(
         references: &[Reference],
+        n_features: usize,
         alarms_per_look: f64,
-        interval: Duration,
-        longest: Duration,
+        (interval, longest): (Duration, Duration),
     ) -> Self {
         let columns: Vec<_> = references
             .iter()
@@ -130,7 +134,7 @@ impl Scan {
         let n_levels = n_looks.log2() as i32 + 1;
         let n_tests = columns.len().max(1) as f64 * f64::from(n_levels) * STRETCHES_PER_LEVEL;
         Self {
-            collision: references.iter().map(collision).product(),
+            collision: references[..n_features].iter().map(collision).product(),
             stretch: vec![0.0; starts[columns.len()]],
             blocks: Blocks::new(starts[columns.len()]),
             columns,
@@ -243,7 +247,7 @@ impl Scan {
         let n = self.columns.iter().map(|column| column.null.n_rows()).fold(0.0, f64::max);
         (0..self.n_levels).find_map(|level| {
             let ln_level = self.ln_level + f64::from(i32::max(level - 2, 0)) * std::f64::consts::LN_2;
-            let z = normal_quantile(ln_level + Statistic::Location.share().ln() - std::f64::consts::LN_2);
+            let z = normal_quantile(ln_level + Statistic::Location.share(true).ln() - std::f64::consts::LN_2);
             let inverse = LOCATION_EFFICIENCY * (shift / z).powi(2) - 1.0 / n;
             let n_looks = (1.0 / (inverse * rows_per_look)).ceil();
             (inverse > 0.0 && n_looks < f64::powi(2.0, level + 1)).then_some(n_looks * rows_per_look)
@@ -369,7 +373,7 @@ impl Requests {
     fn repeated(self, usual: f64, collision: f64) -> f64 {
         let Self { n_rows: m, excess } = self;
         let expected = (m * usual).min(m * m * collision);
-        if m <= 0.0 { 1.0 } else { ((m + excess) / (m + expected)).max(1.0) }
+        if m <= 0.0 || collision > MAX_COLLISION { 1.0 } else { ((m + excess) / (m + expected)).max(1.0) }
     }
 }
 

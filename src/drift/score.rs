@@ -20,7 +20,7 @@ pub use chi_square::chi_square_p;
 pub(in crate::drift) use chi_square::upper_tail;
 pub use hellinger::{Hellinger, hellinger};
 pub use jensen_shannon::{JensenShannon, jensen_shannon};
-pub use ks::{KsStatistic, ks, ks_p_value};
+pub use ks::{KsStatistic, ks, ks_null_expectation, ks_p_value};
 pub use psi::{PSEUDO_COUNT, Psi, n_kept, null_expectation, psi, psi_of_pairs};
 pub use reference::{Bins, Reference, ReferenceError, Scores};
 pub use total_variation::{TotalVariation, total_variation};

@@ -2,7 +2,9 @@
 
 use super::Reference;
 use super::evidence::Evidence;
-use super::score::{KsStatistic, Psi, ScoreError, Scores, ks, n_kept, null_expectation, psi};
+use super::score::{
+    KsStatistic, Psi, ScoreError, Scores, ks, ks_null_expectation, n_kept, null_expectation, psi,
+};
 use super::window::WindowState;
 
 /// What share of a threshold is worth a warning, given evidence.
@@ -27,7 +29,7 @@ pub enum Sensitivity {
 pub struct Thresholds {
     /// PSI above what is expected without drift, in nats.
     pub psi: f64,
-    /// Kolmogorov–Smirnov statistic.
+    /// Kolmogorov–Smirnov statistic above what is expected without drift.
     pub ks: f64,
     /// Share of rows, beyond the baseline's own, that are missing, of the wrong type, an unseen category or out of range.
     pub violations: f64,
@@ -46,11 +48,13 @@ pub struct Effect {
     pub psi_null: f64,
     /// Kolmogorov–Smirnov statistic, numbers only.
     pub ks: Option<KsStatistic>,
+    /// What it is expected to be without drift.
+    pub ks_null: f64,
 }
 
 impl From<&Scores> for Effect {
     fn from(scores: &Scores) -> Self {
-        Self { psi: scores.psi, psi_null: scores.psi_null, ks: scores.ks }
+        Self { psi: scores.psi, psi_null: scores.psi_null, ks: scores.ks, ks_null: scores.ks_null }
     }
 }
 
@@ -64,11 +68,12 @@ impl Effect {
         let psi = psi(baseline, counts)?;
         let total = |counts: &[u64]| counts.iter().sum();
         let psi_null = null_expectation(n_kept(baseline, counts), total(baseline), total(counts));
-        let ks = reference.is_numeric().then(|| {
-            let n_groups = counts.len() - 2;
-            ks(&baseline[..n_groups], &counts[..n_groups]).ok() // missing values alone have no order
-        });
-        Ok(Self { psi, psi_null, ks: ks.flatten() })
+        // Missing values have no order, and where there is nothing else there is no statistic.
+        let numbers = |counts: &[u64]| counts[..counts.len() - 2].iter().sum();
+        let n_groups = counts.len() - 2;
+        let ks = reference.is_numeric().then(|| ks(&baseline[..n_groups], &counts[..n_groups]).ok());
+        let ks_null = ks_null_expectation(numbers(baseline), numbers(counts));
+        Ok(Self { psi, psi_null, ks: ks.flatten(), ks_null })
     }
 }
 
@@ -84,10 +89,16 @@ impl Thresholds {
         Psi(self.psi + psi_null)
     }
 
+    /// What a KS statistic is held against. Over few rows even a small shift looks large half of the time: that it was found
+    /// is because it did.
+    pub fn ks_in_force(&self, ks_null: f64) -> KsStatistic {
+        KsStatistic(self.ks + ks_null)
+    }
+
     /// Whether a statistic that has evidence reaches `share` of its threshold.
     fn reached(&self, share: f64, effect: &Effect, evidence: Evidence) -> bool {
         let Psi(psi) = effect.psi;
-        let ks_reaches = |KsStatistic(ks): KsStatistic| ks >= share * self.ks;
+        let ks_reaches = |KsStatistic(ks): KsStatistic| ks - effect.ks_null >= share * self.ks;
         (evidence.psi && psi - effect.psi_null >= share * self.psi)
             || (evidence.ks && effect.ks.is_some_and(ks_reaches))
     }

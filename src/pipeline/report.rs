@@ -215,7 +215,7 @@ impl ScoreReport {
             psi_threshold: thresholds.psi_in_force(scores.psi_null).0,
             ks: scores.ks.map(|ks| ks.0),
             ks_p_value: scores.ks_p.map(|p| p.0),
-            ks_threshold: scores.ks.map(|_| thresholds.ks),
+            ks_threshold: scores.ks.map(|_| thresholds.ks_in_force(scores.ks_null).0),
             js: scores.js.0,
             wasserstein: scores.wasserstein.map(|distance| distance.0),
             hellinger: scores.hellinger.0,

@@ -9,6 +9,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::process::driftd;
+use crate::support::from_env;
 
 /// One row: a number, a category, and what a model makes of the number.
 #[derive(Clone, Copy)]
@@ -232,4 +233,38 @@ fn what_is_no_row_is_named_by_its_line() {
     assert_eq!(output.status.code(), Some(2));
     let output = replay(&baseline, &["--false-alarms", "never"], "");
     assert!(String::from_utf8_lossy(&output.stderr).contains("1 per 30d"));
+}
+
+/// Real models: what moves because the inputs move is not the model's doing, and what moves alone is.
+#[test]
+fn the_cause_is_right_for_models_of_scikit_learn() {
+    let directory = TempDir::new().unwrap();
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/python/cause.py");
+    let made = std::process::Command::new(from_env("DRIFTD_TEST_PYTHON"))
+        .arg(script)
+        .arg(directory.path())
+        .output()
+        .unwrap();
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    for (model, n_predictions) in [("regression", 1), ("multi-output", 2), ("probabilities", 3)] {
+        let file = |what: &str| directory.path().join(format!("{model}-{what}"));
+        let predictions = (0..n_predictions).flat_map(|at| ["--prediction".to_owned(), format!("y{at}")]);
+        let built = driftd()
+            .args(["baseline", "build"])
+            .args(predictions)
+            .arg("--out")
+            .args([file("baseline.json"), file("train.jsonl")])
+            .output()
+            .unwrap();
+        assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
+        for (stream, cause) in [("shifted.jsonl", "input"), ("swapped.jsonl", "model")] {
+            let rows = file(stream);
+            let args = [rows.to_str().unwrap(), "--tick-rows", "100"];
+            let told = changes(&replay(&file("baseline.json"), &args, ""));
+            let alarms: Vec<_> = told.iter().filter(|told| !told["cause"].is_null()).collect();
+            assert!(alarms[0]["row"].as_u64() >= Some(3_000), "{model} {stream}: {told:?}");
+            assert!(alarms[0]["row"].as_u64() < Some(3_600), "{model} {stream}: {told:?}");
+            assert!(alarms.iter().all(|told| told["cause"] == cause), "{model} {stream}: {told:?}");
+        }
+    }
 }

@@ -48,13 +48,15 @@ impl Statistic {
         }
     }
 
-    /// Its share of the budget of false alarms. What breaks all at once needs little of it.
-    pub(super) const fn share(self) -> f64 {
-        match self {
-            Self::Location => 0.4,
-            Self::Spread => 0.2,
-            Self::Shape => 0.25,
-            Self::Missing | Self::Other | Self::Beyond => 0.05,
+    /// Its share of the budget of false alarms. What breaks all at once needs little of it, and categories have neither
+    /// location nor spread.
+    pub(super) const fn share(self, is_numeric: bool) -> f64 {
+        match (self, is_numeric) {
+            (Self::Location, _) => 0.4,
+            (Self::Spread, _) => 0.2,
+            (Self::Shape, true) => 0.25,
+            (Self::Shape, false) => 0.9,
+            (Self::Missing | Self::Other | Self::Beyond, _) => 0.05,
         }
     }
 }
@@ -70,6 +72,7 @@ const SCREEN: f64 = 3.0;
 pub(super) struct Null {
     baseline: Box<[f64]>,
     n: f64,
+    is_numeric: bool,
     /// Numbers only: categories have no order.
     scores: Option<Scores>,
     /// Cells that no row of the baseline is in and that lie far outside of its range.
@@ -89,12 +92,13 @@ struct Scores {
 pub(super) struct Tail {
     pub statistic: Statistic,
     pub ln_p: f64,
+    share: f64,
 }
 
 impl Tail {
     /// To be held against the logarithm of the level of the column as a whole.
     pub(super) fn ln_weighted(self) -> f64 {
-        self.ln_p - self.statistic.share().ln()
+        self.ln_p - self.share.ln()
     }
 }
 
@@ -112,7 +116,7 @@ impl Null {
             Bins::Categorical { .. } => Box::default(),
         };
         let scores = if reference.is_numeric() { Scores::new(&baseline[..n_groups]) } else { None };
-        Self { n: baseline.iter().sum(), baseline, scores, beyond }
+        Self { n: baseline.iter().sum(), baseline, is_numeric: reference.is_numeric(), scores, beyond }
     }
 
     /// Number of cells.
@@ -144,6 +148,9 @@ impl Null {
             return;
         }
         let dispersion = |statistic: Statistic| dispersion[statistic as usize];
+        let mut found = |statistic: Statistic, ln_p| {
+            found(Tail { statistic, ln_p, share: statistic.share(self.is_numeric) });
+        };
         let (missing, other) = (cells.len() - 2, cells.len() - 1);
         if let Some(scores) = &self.scores {
             let n_numbers = self.n - self.baseline[missing] - self.baseline[other];
@@ -155,7 +162,7 @@ impl Null {
                     let effective = effective / dispersion(statistic);
                     if mean * mean * effective > SCREEN * SCREEN {
                         let root = (2.0 * effective * tilt(&scores.shares, values, mean)).sqrt();
-                        found(Tail { statistic, ln_p: std::f64::consts::LN_2 + ln_normal(root) });
+                        found(statistic, std::f64::consts::LN_2 + ln_normal(root));
                     }
                 };
                 moved(Statistic::Location, &scores.location);
@@ -168,7 +175,7 @@ impl Null {
             let expected = b * m / self.n;
             if (c - expected).powi(2) > SCREEN * SCREEN * (expected + c.min(1.0)) || (b == 0.0 && c > 0.0) {
                 let by = dispersion(statistic);
-                found(Tail { statistic, ln_p: ln_rate(b, self.n, c / by, m / by) });
+                found(statistic, ln_rate(b, self.n, c / by, m / by));
             }
         };
         rate(Statistic::Missing, self.baseline[missing], cells[missing]);
@@ -182,7 +189,7 @@ impl Null {
         // Where it matters the likelihood ratio is below twice Pearson's statistic, and that has no logarithms.
         if 2.0 * chi_square > by * noise {
             let ratio = likelihood_ratio(&self.baseline, self.n, cells, m);
-            found(Tail { statistic: Statistic::Shape, ln_p: ln_chi_square(ratio / by, freedom) });
+            found(Statistic::Shape, ln_chi_square(ratio / by, freedom));
         }
     }
 

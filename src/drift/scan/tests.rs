@@ -70,7 +70,7 @@ struct Watch {
 impl Watch {
     fn new(baseline: &[f64]) -> Self {
         let reference = reference(baseline);
-        let scan = Scan::new(std::slice::from_ref(&reference), 1e-5, TICK, DAY);
+        let scan = Scan::new(std::slice::from_ref(&reference), 1, 1e-5, (TICK, DAY));
         Self { reference, scan, n_looks: 0 }
     }
 
@@ -219,10 +219,10 @@ fn a_change_that_is_over_is_let_go() {
 #[test]
 fn where_nothing_is_known_nothing_is_found() {
     let empty = Reference::new(Bins::Categorical { n_categories: 3 }, Histogram::new(3)).unwrap();
-    let mut scan = Scan::new(&[empty], 1e-5, TICK, DAY);
+    let mut scan = Scan::new(&[empty], 1, 1e-5, (TICK, DAY));
     for look in 1..50 {
         scan.look(Timestamp::from_millis(100 * look), [[5, 0, 9, 1, 1].as_slice()], Repeats::default());
         assert!(scan.change(0).is_none());
     }
-    assert!(Scan::new(&[], 1e-5, TICK, DAY).evidence(0..0).abs() < f64::EPSILON);
+    assert!(Scan::new(&[], 0, 1e-5, (TICK, DAY)).evidence(0..0).abs() < f64::EPSILON);
 }

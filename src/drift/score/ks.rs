@@ -31,6 +31,13 @@ pub fn ks(baseline: &[u64], current: &[u64]) -> Result<KsStatistic, ScoreError> 
     Ok(KsStatistic(largest / (n_baseline * n_current)))
 }
 
+/// What the statistic is expected to be when nothing has drifted: `√(π/2) ln 2 · √(1/N + 1/M)` for samples of `N` and `M`, the
+/// mean of Kolmogorov's distribution; over few bins it is a little less.
+pub fn ks_null_expectation(n_baseline: u64, n_current: u64) -> f64 {
+    const MEAN: f64 = 0.868_731_160_636_159_4;
+    MEAN * (1.0 / n_baseline as f64 + 1.0 / n_current as f64).sqrt()
+}
+
 /// Two-sided p-value of `statistic` for samples of `n_baseline` and `n_current`.
 ///
 /// The convention of `scipy.stats.ks_2samp(method="asymp")`: the distribution of the one-sample statistic at the

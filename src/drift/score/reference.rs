@@ -2,7 +2,8 @@
 
 use super::{
     Hellinger, JensenShannon, KsStatistic, PValue, Psi, ScoreError, TotalVariation, Wasserstein,
-    chi_square_p, hellinger, ks, ks_p_value, null_expectation, total_variation, wasserstein,
+    chi_square_p, hellinger, ks, ks_null_expectation, ks_p_value, null_expectation, total_variation,
+    wasserstein,
 };
 use crate::drift::kernels::{Divergence, Divergences};
 use crate::drift::{BinEdges, Groups, Histogram};
@@ -93,6 +94,8 @@ pub struct Scores {
     pub n_psi_bins: usize,
     /// Over the fine bins of the numbers; `None` for categories, and where a side has no numbers.
     pub ks: Option<KsStatistic>,
+    /// What it is expected to be when nothing has drifted; of no use where it is `None`.
+    pub ks_null: f64,
     /// Of `ks`.
     pub ks_p: Option<PValue>,
     /// Over the same bins as PSI.
@@ -165,6 +168,7 @@ impl Reference {
         let (baseline, folded) = (&*self.psi_bins, fold(&self.bins, current));
         let (n_baseline, n_samples) = (self.baseline.total(), current.total());
         let Divergences { psi, js, n_kept: n_psi_bins } = self.divergence.score(&folded)?;
+        let n_numbers = |histogram: &Histogram| histogram.bins().iter().sum();
         let (ks, ks_p) = self.ks(current).unzip();
         let chi_square = matches!(self.bins, Bins::Categorical { .. });
         Ok(Scores {
@@ -174,6 +178,7 @@ impl Reference {
             psi_null: null_expectation(n_psi_bins, n_baseline, n_samples),
             n_psi_bins,
             ks,
+            ks_null: ks_null_expectation(n_numbers(&self.baseline), n_numbers(current)),
             ks_p,
             js,
             wasserstein: self.wasserstein(current),

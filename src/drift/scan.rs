@@ -260,13 +260,13 @@ impl Scan {
         let mut requests = Requests::default();
         let mut n_looks = 0u64;
         for block in self.blocks.iter().rev() {
+            let period = (1u64 << block.level) / 4;
+            if period > 1 && !self.n_looks.is_multiple_of(period) {
+                break; // older blocks are no shorter, and their periods multiples of this one
+            }
             add(&mut self.stretch, &block.counts);
             requests += block;
             n_looks += 1 << block.level;
-            let period = (1u64 << block.level) / 4;
-            if period > 1 && !self.n_looks.is_multiple_of(period) {
-                continue;
-            }
             let level = u8::try_from(n_looks.ilog2()).unwrap_or(u8::MAX);
             let ln_level = self.ln_level + (period.max(1) as f64).ln();
             let repeated = requests.repeated(usual, self.collision);

@@ -13,6 +13,8 @@ pub(super) struct Blocks {
     stride: usize,
     kept: Vec<Block>,
     spare: Vec<Box<[f64]>>,
+    /// Of all blocks.
+    total: Box<[f64]>,
     history: Box<[f64]>,
 }
 
@@ -36,7 +38,13 @@ pub(super) struct Block {
 
 impl Blocks {
     pub(super) fn new(stride: usize) -> Self {
-        Self { stride, kept: Vec::new(), spare: Vec::new(), history: vec![0.0; stride].into() }
+        Self {
+            stride,
+            kept: Vec::new(),
+            spare: Vec::new(),
+            total: vec![0.0; stride].into(),
+            history: vec![0.0; stride].into(),
+        }
     }
 
     /// Oldest first.
@@ -56,6 +64,7 @@ impl Blocks {
         let mut counts = self.spare.pop().unwrap_or_else(|| vec![0.0; self.stride].into());
         counts.fill(0.0);
         let n_rows = fill(&mut counts);
+        add(&mut self.total, &counts);
         self.kept.push(Block { from, to, level: 0, n_rows, excess, counts });
         for level in 0.. {
             let Some(oldest) = self.kept.iter().position(|block| block.level == level) else { break };
@@ -63,9 +72,10 @@ impl Blocks {
             if n_same <= MAX_PER_LEVEL {
                 break;
             }
-            self.history.fill(0.0);
-            for block in &self.kept[..oldest] {
-                add(&mut self.history, &block.counts);
+            // Joins are most frequent where the blocks from there on are few.
+            self.history.copy_from_slice(&self.total);
+            for block in &self.kept[oldest..] {
+                subtract(&mut self.history, &block.counts);
             }
             joined(&self.history, &self.kept[oldest], &self.kept[oldest + 1]);
             let newer = self.kept.remove(oldest + 1);
@@ -82,7 +92,10 @@ impl Blocks {
     /// Forgets what ended before `oldest`.
     pub(super) fn forget(&mut self, oldest: Timestamp) {
         let n_old = self.kept.iter().take_while(|block| block.to < oldest).count();
-        self.spare.extend(self.kept.drain(..n_old).map(|block| block.counts));
+        for block in self.kept.drain(..n_old) {
+            subtract(&mut self.total, &block.counts);
+            self.spare.push(block.counts);
+        }
         self.spare.truncate(2);
     }
 }
@@ -91,6 +104,13 @@ impl Blocks {
 pub(super) fn add(sum: &mut [f64], counts: &[f64]) {
     for (sum, count) in sum.iter_mut().zip(counts) {
         *sum += count;
+    }
+}
+
+/// Takes them off again: exact, as counts are whole numbers.
+fn subtract(sum: &mut [f64], counts: &[f64]) {
+    for (sum, count) in sum.iter_mut().zip(counts) {
+        *sum -= count;
     }
 }
 
@@ -112,7 +132,7 @@ mod tests {
                 counts[0]
             };
             blocks.push(at(look), 1.0, fill, |history, older, newer| {
-                assert!(history[0] >= 0.0);
+                assert!(history[0] >= 0.0 && (older.from > at(0).0 || history[0] < 0.5));
                 assert_eq!((older.level, older.to), (newer.level, newer.from));
                 n_joined += 1;
             });

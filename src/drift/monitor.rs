@@ -80,6 +80,9 @@ pub struct Look {
     pub all_inputs_watched: bool,
 }
 
+/// Looks that are told apart where unexpected features are held against the budget; of more, neighbours become one.
+const MAX_LOOKS: usize = 64;
+
 /// Rows with features that the baseline does not know, over the shortest window.
 #[derive(Clone, Debug, Default)]
 struct Unexpected {
@@ -202,6 +205,16 @@ impl Monitor {
         }
         while looks.front().is_some_and(|(at, ..)| now.since(*at) > shortest) {
             looks.pop_front();
+        }
+        if looks.len() > MAX_LOOKS {
+            let pairs = looks.make_contiguous().chunks(2);
+            *looks = pairs
+                .map(|pair| {
+                    pair.iter()
+                        .copied()
+                        .fold((now, 0, 0), |sum, look| (look.0, sum.1 + look.1, sum.2 + look.2))
+                })
+                .collect();
         }
         let n_baseline = references.first().map_or(0, |reference| reference.baseline().total());
         let threshold = self.settings.thresholds.first().map_or(1.0, |thresholds| thresholds.violations);

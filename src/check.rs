@@ -278,8 +278,9 @@ fn reason(judgement: &Judgement, thresholds: &Thresholds) -> Option<String> {
             100.0 * breach.baseline_share
         ));
     }
-    let effect = judgement.effect?;
-    let psi = format!("PSI {:.3} of {:.3}", effect.psi.0, thresholds.psi_in_force(effect.psi_null).0);
-    let ks_threshold = thresholds.ks_in_force(effect.ks_null).0;
-    Some(effect.ks.map_or(psi.clone(), |ks| format!("{psi}, KS {:.3} of {ks_threshold:.3}", ks.0)))
+    let in_words = |(name, value, threshold): (&str, f64, f64)| {
+        let name = if name == "wasserstein" { "Wasserstein".to_owned() } else { name.to_uppercase() };
+        format!("{name} {value:.3} of {threshold:.3}")
+    };
+    Some(judgement.effect?.held_against(thresholds).map(in_words).collect::<Vec<_>>().join(", "))
 }

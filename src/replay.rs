@@ -10,7 +10,7 @@ use crate::config::Budget;
 use crate::drift::cause::ModelVerdict;
 use crate::drift::monitor::{Judgement, Look, Monitor, Settings};
 use crate::drift::repeats::RepeatCounter;
-use crate::drift::score::{KsStatistic, Reference};
+use crate::drift::score::Reference;
 use crate::drift::verdict::{FeatureVerdict, Sensitivity, Thresholds};
 use crate::drift::{Histogram, Timestamp};
 use crate::table::{InputFormat, Inputs, Progress, Reader, Stdin, Table, TableError};
@@ -257,9 +257,6 @@ fn furthest(judgement: &Judgement, thresholds: &Thresholds) -> Option<(&'static 
         let threshold = breach.baseline_share + thresholds.violations;
         return Some((breach.statistic.as_str(), breach.share, threshold));
     }
-    let effect = judgement.effect?;
-    let psi = ("psi", effect.psi.0, thresholds.psi_in_force(effect.psi_null).0);
-    let share = |(_, value, threshold): (&str, f64, f64)| value / threshold;
-    let ks = effect.ks.map(|KsStatistic(ks)| ("ks", ks, thresholds.ks_in_force(effect.ks_null).0));
-    Some(ks.filter(|&ks| share(ks) > share(psi)).unwrap_or(psi))
+    let share = |&(_, value, threshold): &(&str, f64, f64)| value / threshold;
+    judgement.effect?.held_against(thresholds).max_by(|a, b| share(a).total_cmp(&share(b)))
 }

@@ -56,6 +56,10 @@ pub struct FeatureThresholds {
     pub psi: Option<f64>,
     /// Kolmogorov–Smirnov statistic. Default 0.1: one row in ten lies elsewhere.
     pub ks: Option<f64>,
+    /// Jensen–Shannon distance, base 2. Not asked for by default.
+    pub js: Option<f64>,
+    /// Wasserstein distance in standard deviations of the baseline. Not asked for by default.
+    pub wasserstein: Option<f64>,
     /// Share of rows, beyond the baseline's own, without a value, with one of the wrong type, an unseen category or one
     /// out of range. Default 0.05.
     pub violations: Option<f64>,
@@ -67,18 +71,25 @@ impl FeatureThresholds {
         Thresholds {
             psi: self.psi.unwrap_or(default.psi),
             ks: self.ks.unwrap_or(default.ks),
+            js: self.js.unwrap_or(default.js),
+            wasserstein: self.wasserstein.unwrap_or(default.wasserstein),
             violations: self.violations.unwrap_or(default.violations),
             ..default
         }
     }
 
     pub(super) fn check(&self, key: &str) -> Result<(), ConfigError> {
-        if let Some(psi) = self.psi
-            && !(psi.is_finite() && psi > 0.0)
-        {
-            return Err(ConfigError::invalid(format!("{key}.psi"), format!("is {psi}, must be above 0")));
+        for (name, distance) in [("psi", self.psi), ("wasserstein", self.wasserstein)] {
+            if let Some(distance) = distance
+                && !(distance.is_finite() && distance > 0.0)
+            {
+                return Err(ConfigError::invalid(
+                    format!("{key}.{name}"),
+                    format!("is {distance}, must be above 0"),
+                ));
+            }
         }
-        for (name, share) in [("ks", self.ks), ("violations", self.violations)] {
+        for (name, share) in [("ks", self.ks), ("js", self.js), ("violations", self.violations)] {
             if let Some(share) = share
                 && !(share > 0.0 && share <= 1.0)
             {

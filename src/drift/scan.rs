@@ -267,7 +267,6 @@ impl Scan {
             add(&mut self.stretch, &block.counts);
             requests += block;
             n_looks += 1 << block.level;
-            let level = u8::try_from(n_looks.ilog2()).unwrap_or(u8::MAX);
             let ln_level = self.ln_level + (period.max(1) as f64).ln();
             let repeated = requests.repeated(usual, self.collision);
             for (column, range) in self.columns.iter_mut().zip(self.starts.windows(2)) {
@@ -279,7 +278,7 @@ impl Scan {
                 }
                 let mut worst: Option<(Tail, f64)> = None;
                 let mut evidence = 0.0;
-                let dispersion = column.null.with_repeats(column.dispersion.of_level(level), repeated);
+                let dispersion = column.null.with_repeats(column.dispersion.of_stretch(n_looks), repeated);
                 column.null.tails(cells, &dispersion, |tail| {
                     evidence += (ln_level + ln_e_value(tail.ln_p) + (tail.ln_p - tail.ln_weighted())).exp();
                     let by = dispersion[tail.statistic as usize];
@@ -333,8 +332,7 @@ impl Scan {
                     continue;
                 }
                 let repeated = requests.repeated(usual, self.collision);
-                let level = u8::try_from(n_looks.ilog2()).unwrap_or(u8::MAX);
-                let dispersion = column.null.with_repeats(column.dispersion.of_level(level), repeated);
+                let dispersion = column.null.with_repeats(column.dispersion.of_stretch(n_looks), repeated);
                 let mut ln_p = 0.0;
                 column.null.tails(&cells, &dispersion, |tail| ln_p = f64::min(ln_p, tail.ln_p));
                 if ln_p > RECOVERED_P.ln() {

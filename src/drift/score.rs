@@ -19,7 +19,7 @@ mod golden;
 pub use chi_square::chi_square_p;
 pub(in crate::drift) use chi_square::upper_tail;
 pub use hellinger::{Hellinger, hellinger};
-pub use jensen_shannon::{JensenShannon, jensen_shannon};
+pub use jensen_shannon::{JensenShannon, jensen_shannon, js_null_expectation};
 pub use ks::{KsStatistic, ks, ks_null_expectation, ks_p_value};
 pub use psi::{PSEUDO_COUNT, Psi, n_kept, null_expectation, psi, psi_of_pairs};
 pub use reference::{Bins, Reference, ReferenceError, Scores};

@@ -1,11 +1,12 @@
 //! What is said about a feature: drift needs an effect that matters and evidence that it is not noise.
 
-use super::Reference;
 use super::evidence::Evidence;
 use super::score::{
-    KsStatistic, Psi, ScoreError, Scores, ks, ks_null_expectation, n_kept, null_expectation, psi,
+    Bins, JensenShannon, KsStatistic, Psi, ScoreError, Scores, Wasserstein, jensen_shannon,
+    js_null_expectation, ks, ks_null_expectation, n_kept, null_expectation, psi, wasserstein,
 };
 use super::window::WindowState;
+use super::{BinEdges, Reference};
 
 /// What share of a threshold is worth a warning, given evidence.
 pub const WARNING_SHARE: f64 = 0.5;
@@ -31,6 +32,10 @@ pub struct Thresholds {
     pub psi: f64,
     /// Kolmogorov–Smirnov statistic above what is expected without drift.
     pub ks: f64,
+    /// Jensen–Shannon distance above what is expected without drift; infinite where it is not asked for.
+    pub js: f64,
+    /// Wasserstein distance in standard deviations of the baseline; infinite where it is not asked for.
+    pub wasserstein: f64,
     /// Share of rows, beyond the baseline's own, that are missing, of the wrong type, an unseen category or out of range.
     pub violations: f64,
     /// Rows a window needs before it is scored.
@@ -50,16 +55,31 @@ pub struct Effect {
     pub ks: Option<KsStatistic>,
     /// What it is expected to be without drift.
     pub ks_null: f64,
+    /// Jensen–Shannon distance.
+    pub js: JensenShannon,
+    /// About what it is expected to be without drift.
+    pub js_null: f64,
+    /// Wasserstein distance, numbers only.
+    pub wasserstein: Option<Wasserstein>,
 }
 
 impl From<&Scores> for Effect {
     fn from(scores: &Scores) -> Self {
-        Self { psi: scores.psi, psi_null: scores.psi_null, ks: scores.ks, ks_null: scores.ks_null }
+        Self {
+            psi: scores.psi,
+            psi_null: scores.psi_null,
+            ks: scores.ks,
+            ks_null: scores.ks_null,
+            js: scores.js,
+            js_null: js_null_expectation(scores.psi_null),
+            wasserstein: scores.wasserstein,
+        }
     }
 }
 
 impl Effect {
-    /// Of counts over the PSI bins ([`Reference::fold`]); KS over the groups is never above that over the fine bins.
+    /// Of counts over the PSI bins ([`Reference::fold`]); KS over the groups is never above that over the fine bins, and
+    /// Wasserstein's error is that of bins as wide as they are.
     ///
     /// # Errors
     /// [`ScoreError`] if the counts are of another reference, or a side is empty.
@@ -73,13 +93,48 @@ impl Effect {
         let n_groups = counts.len() - 2;
         let ks = reference.is_numeric().then(|| ks(&baseline[..n_groups], &counts[..n_groups]).ok());
         let ks_null = ks_null_expectation(numbers(baseline), numbers(counts));
-        Ok(Self { psi, psi_null, ks: ks.flatten(), ks_null })
+        Ok(Self {
+            psi,
+            psi_null,
+            ks: ks.flatten(),
+            ks_null,
+            js: jensen_shannon(baseline, counts)?,
+            js_null: js_null_expectation(psi_null),
+            wasserstein: wasserstein_of_groups(reference, &counts[..n_groups]),
+        })
     }
+
+    /// Every statistic that has a threshold: its name, its value, and what it is held against.
+    pub fn held_against(&self, thresholds: &Thresholds) -> impl Iterator<Item = (&'static str, f64, f64)> {
+        let ks = self.ks.map(|KsStatistic(ks)| ("ks", ks, thresholds.ks_in_force(self.ks_null).0));
+        let wasserstein =
+            self.wasserstein.map(|Wasserstein(distance)| ("wasserstein", distance, thresholds.wasserstein));
+        let psi = ("psi", self.psi.0, thresholds.psi_in_force(self.psi_null).0);
+        let js = ("js", self.js.0, thresholds.js + self.js_null);
+        let all = [Some(psi), ks, Some(js), wasserstein].into_iter().flatten();
+        all.filter(|(_, _, threshold)| threshold.is_finite())
+    }
+}
+
+fn wasserstein_of_groups(reference: &Reference, counts: &[u64]) -> Option<Wasserstein> {
+    let Bins::Numeric { edges, groups, min, max, std } = reference.bins() else { return None };
+    let inner: Vec<_> = groups.starts()[1..].iter().map(|&start| edges.as_slice()[start - 1]).collect();
+    let edges = BinEdges::new(inner).ok()?;
+    let baseline = &reference.psi_bins()[..counts.len()];
+    wasserstein(&edges, (*min, *max), *std, baseline, counts).ok().filter(|distance| distance.0.is_finite())
 }
 
 impl Default for Thresholds {
     fn default() -> Self {
-        Self { psi: 0.2, ks: 0.1, violations: 0.05, min_samples: 500, sensitivity: Sensitivity::Practical }
+        Self {
+            psi: 0.2,
+            ks: 0.1,
+            js: f64::INFINITY,
+            wasserstein: f64::INFINITY,
+            violations: 0.05,
+            min_samples: 500,
+            sensitivity: Sensitivity::Practical,
+        }
     }
 }
 
@@ -101,6 +156,9 @@ impl Thresholds {
         let ks_reaches = |KsStatistic(ks): KsStatistic| ks - effect.ks_null >= share * self.ks;
         (evidence.psi && psi - effect.psi_null >= share * self.psi)
             || (evidence.ks && effect.ks.is_some_and(ks_reaches))
+            || (evidence.any()
+                && (effect.js.0 - effect.js_null >= share * self.js
+                    || effect.wasserstein.is_some_and(|distance| distance.0 >= share * self.wasserstein)))
     }
 }
 

@@ -7,7 +7,7 @@ use crate::baseline::Role;
 use crate::drift::monitor::Judgement;
 use crate::drift::scan::Change;
 use crate::drift::score::Scores;
-use crate::drift::verdict::Thresholds;
+use crate::drift::verdict::{Effect, Thresholds};
 use crate::telemetry::ModelLabels;
 
 /// All models, as of one tick.
@@ -196,8 +196,12 @@ pub struct ScoreReport {
     pub ks_threshold: Option<f64>,
     /// Jensen–Shannon distance, base 2, 0 to 1.
     pub js: f64,
+    /// `js` from which the effect counts, where it is asked for.
+    pub js_threshold: Option<f64>,
     /// Wasserstein-1 distance in standard deviations of the baseline; numbers only.
     pub wasserstein: Option<f64>,
+    /// `wasserstein` from which the effect counts, where it is asked for.
+    pub wasserstein_threshold: Option<f64>,
     /// Hellinger distance, 0 to 1.
     pub hellinger: f64,
     /// Total variation distance, 0 to 1.
@@ -209,15 +213,22 @@ pub struct ScoreReport {
 impl ScoreReport {
     /// Beside what they are held against.
     pub fn new(scores: &Scores, thresholds: &Thresholds) -> Self {
+        let effect = Effect::from(scores);
+        let threshold = |statistic| {
+            let mut all = effect.held_against(thresholds);
+            all.find(|(name, ..)| *name == statistic).map(|(_, _, threshold)| threshold)
+        };
         Self {
             psi: scores.psi.0,
             psi_null: scores.psi_null,
             psi_threshold: thresholds.psi_in_force(scores.psi_null).0,
             ks: scores.ks.map(|ks| ks.0),
             ks_p_value: scores.ks_p.map(|p| p.0),
-            ks_threshold: scores.ks.map(|_| thresholds.ks_in_force(scores.ks_null).0),
+            ks_threshold: threshold("ks"),
             js: scores.js.0,
+            js_threshold: threshold("js"),
             wasserstein: scores.wasserstein.map(|distance| distance.0),
+            wasserstein_threshold: threshold("wasserstein"),
             hellinger: scores.hellinger.0,
             total_variation: scores.total_variation.0,
             chi_square_p_value: scores.chi_square_p.map(|p| p.0),
@@ -237,7 +248,12 @@ impl ScoreReport {
 
     /// The thresholds that have a series, by the label `statistic`.
     pub(super) fn exported_thresholds(self) -> Vec<(&'static str, f64)> {
-        let thresholds = [("psi", Some(self.psi_threshold)), ("ks", self.ks_threshold)];
+        let thresholds = [
+            ("psi", Some(self.psi_threshold)),
+            ("ks", self.ks_threshold),
+            ("js", self.js_threshold),
+            ("wasserstein", self.wasserstein_threshold),
+        ];
         thresholds.into_iter().filter_map(|(statistic, threshold)| Some((statistic, threshold?))).collect()
     }
 }

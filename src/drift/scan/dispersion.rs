@@ -54,12 +54,18 @@ impl Dispersion {
         self.update(level);
     }
 
-    /// By what to divide the rows of a stretch of about `2^level` looks; 1 or more.
-    pub(super) fn of_level(&self, level: u8) -> PerStatistic {
-        let mut in_force = match self.levels.get(usize::from(level)).or(self.levels.last()) {
+    /// By what to divide the rows of a stretch of so many looks; 1 or more. Of the lengths that are known, the two it lies
+    /// between, the worse one counts: rows of one batch count for less the longer the stretch, up to the length of a batch.
+    pub(super) fn of_stretch(&self, n_looks: u64) -> PerStatistic {
+        let of_level = |level: u32| match self.levels.get(level as usize).or(self.levels.last()) {
             Some(level) => level.in_force,
             None => [1.0 + ALLOWANCE; N],
         };
+        let (mut in_force, longer) =
+            (of_level(n_looks.ilog2()), of_level(n_looks.next_power_of_two().ilog2()));
+        for (in_force, longer) in in_force.iter_mut().zip(longer) {
+            *in_force = f64::max(*in_force, longer);
+        }
         // The mean over all directions that counts can vary in hides one that varies much: location and spread are the
         // likely ones, and what else there may be is met by doubling.
         let [location, spread, shape, ..] = in_force;
@@ -79,7 +85,7 @@ impl Dispersion {
                     level.estimate[at] = (PRIOR * below + level.sum[at]) / (PRIOR + level.n[at]);
                     let doubt = 2.0 * (2.0 / (PRIOR + level.n[at])).sqrt();
                     let sure = if level.estimate[at] > 1.0 + doubt { level.estimate[at] } else { 1.0 };
-                    level.in_force[at] = sure.max(1.0) * (1.0 + ALLOWANCE / (1.0 + borrowed));
+                    level.in_force[at] = sure.max(1.0) * (1.0 + ALLOWANCE / (1.0 + 0.5 * borrowed).powi(2));
                 }
                 below = level.estimate[at];
             }
@@ -88,7 +94,7 @@ impl Dispersion {
 }
 
 /// Added to the variance before anything is known of it, fading with every contrast.
-const ALLOWANCE: f64 = 0.5;
+const ALLOWANCE: f64 = 4.0;
 
 #[cfg(test)]
 mod tests {
@@ -103,13 +109,13 @@ mod tests {
     #[test]
     fn independent_rows_are_worth_what_they_are() {
         let mut dispersion = Dispersion::default();
-        assert!((dispersion.of_level(3)[0] - 1.5).abs() < 1e-12, "nothing is known yet");
+        assert!((dispersion.of_stretch(8)[0] - 5.0).abs() < 1e-12, "nothing is known yet");
         learn(&mut dispersion, 0, [0.1, 2.0, 0.4, 1.5].repeat(50));
         learn(&mut dispersion, 1, [0.1, 2.0, 0.4, 1.5].repeat(25));
-        assert!((1.0..1.01).contains(&dispersion.of_level(0)[0]));
-        assert!((1.0..1.01).contains(&dispersion.of_level(1)[0]));
+        assert!((1.0..1.01).contains(&dispersion.of_stretch(1)[0]));
+        assert!((1.0..1.01).contains(&dispersion.of_stretch(2)[0]));
         assert!(
-            (1.0..1.01).contains(&dispersion.of_level(9)[0]),
+            (1.0..1.01).contains(&dispersion.of_stretch(700)[0]),
             "the longest stretch known stands for longer ones"
         );
     }
@@ -119,8 +125,9 @@ mod tests {
         let mut dispersion = Dispersion::default();
         learn(&mut dispersion, 0, std::iter::repeat_n(1.0, 200));
         learn(&mut dispersion, 1, std::iter::repeat_n(6.0, 100));
-        assert!(dispersion.of_level(0)[0] < 1.1);
-        assert!((5.0..6.1).contains(&dispersion.of_level(1)[0]), "{:?}", dispersion.of_level(1));
+        assert!(dispersion.of_stretch(1)[0] < 1.1);
+        assert!((5.0..6.1).contains(&dispersion.of_stretch(2)[0]), "{:?}", dispersion.of_stretch(2));
+        assert!(dispersion.of_stretch(3)[0] > 5.0);
     }
 
     #[test]
@@ -128,6 +135,6 @@ mod tests {
         let mut dispersion = Dispersion::default();
         learn(&mut dispersion, 0, std::iter::repeat_n(1.0, 50));
         learn(&mut dispersion, 0, [5_000.0]);
-        assert!(dispersion.of_level(0)[0] < 1.2, "{:?}", dispersion.of_level(0));
+        assert!(dispersion.of_stretch(1)[0] < 1.2, "{:?}", dispersion.of_stretch(1));
     }
 }

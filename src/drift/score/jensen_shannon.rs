@@ -36,6 +36,12 @@ fn toward(share: f64, mid: f64) -> f64 {
     if share == 0.0 { 0.0 } else { share * (share / mid).log2() }
 }
 
+/// About what the distance is expected to be when nothing has drifted, given what PSI is: without drift both are χ² to the first order,
+/// and PSI is eight times the divergence.
+pub fn js_null_expectation(psi_null: f64) -> f64 {
+    (psi_null / (8.0 * std::f64::consts::LN_2)).sqrt()
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::{collection::vec, prelude::*};

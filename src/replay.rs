@@ -22,7 +22,7 @@ const WINDOW: Duration = Duration::from_hours(24);
 const INTERVAL: Duration = Duration::from_secs(10);
 
 /// Looks to a false alarm where looks are given in rows, and the budget is not.
-const LOOKS_PER_ALARM: f64 = 100_000.0;
+const LOOKS_PER_ALARM: f64 = 200_000.0;
 
 /// How to replay.
 #[derive(Clone, Debug)]
@@ -35,7 +35,7 @@ pub struct ReplayOptions {
     pub rows_per_second: f64,
     /// Rows from one look to the next; ten seconds' worth if not given.
     pub tick_rows: Option<u64>,
-    /// False alarms allowed. If not given, one in a hundred thousand looks where `tick_rows` is, else the daemon's default.
+    /// False alarms allowed. If not given, one in two hundred thousand looks where `tick_rows` is, else the daemon's default.
     pub false_alarms: Option<Budget>,
     /// What is told.
     pub sensitivity: Sensitivity,

@@ -38,7 +38,7 @@ pub struct ReplayArgs {
     /// Look every N rows [default: every 10 seconds]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     tick_rows: Option<u64>,
-    /// Budget of false alarms, like `1 per 30d` or `1 per 1M rows` [default: 1 per 30d; with --tick-rows, 1 per 100,000 looks]
+    /// Budget of false alarms, like `1 per 30d` or `1 per 1M rows` [default: 1 per 30d; with --tick-rows, 1 per 200,000 looks]
     #[arg(long, value_name = "BUDGET")]
     false_alarms: Option<Budget>,
     /// A column to leave out; may be given several times

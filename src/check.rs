@@ -274,7 +274,7 @@ fn reason(judgement: &Judgement, thresholds: &Thresholds) -> Option<String> {
         return Some(format!(
             "{:.1} % of rows {}, {:.1} % in the baseline",
             100.0 * breach.share,
-            breach.statistic.in_words(),
+            breach.kind.in_words(),
             100.0 * breach.baseline_share
         ));
     }

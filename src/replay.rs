@@ -255,7 +255,7 @@ impl<'a> Replay<'a> {
 fn furthest(judgement: &Judgement, thresholds: &Thresholds) -> Option<(&'static str, f64, f64)> {
     if let Some(breach) = &judgement.breach {
         let threshold = breach.baseline_share + thresholds.violations;
-        return Some((breach.statistic.as_str(), breach.share, threshold));
+        return Some((breach.kind.as_str(), breach.share, threshold));
     }
     let share = |&(_, value, threshold): &(&str, f64, f64)| value / threshold;
     judgement.effect?.held_against(thresholds).max_by(|a, b| share(a).total_cmp(&share(b)))

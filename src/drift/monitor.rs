@@ -58,11 +58,46 @@ pub struct Judgement {
     pub breach: Option<Breach>,
 }
 
+/// In which way the rows of a feature break the contract.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BreachKind {
+    /// More of them have no value.
+    Missing,
+    /// More of them have a value of another type, or of a category never seen.
+    Other,
+    /// More of them lie far out of the baseline's range.
+    OutOfRange,
+    /// All of them lie in one PSI group, and most of the baseline does not.
+    Constant,
+}
+
+impl BreachKind {
+    /// For the API.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Missing => "missing",
+            Self::Other => "other",
+            Self::OutOfRange => "out_of_range",
+            Self::Constant => "constant",
+        }
+    }
+
+    /// What is said of rows that a share is of, as in "3 % of rows …".
+    pub const fn in_words(self) -> &'static str {
+        match self {
+            Self::Missing => "without a value",
+            Self::Other => "of another type or category",
+            Self::OutOfRange => "far out of range",
+            Self::Constant => "all but equal",
+        }
+    }
+}
+
 /// More rows of one kind than in the baseline.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Breach {
     /// Of which kind.
-    pub statistic: Statistic,
+    pub kind: BreachKind,
     /// Their share now.
     pub share: f64,
     /// Their share in the baseline.
@@ -292,30 +327,47 @@ impl Monitor {
             verdict = FeatureVerdict::Warning;
         }
         // What a model answers is its own affair; only a request can break a contract.
-        let breach = (column < self.n_features).then(|| self.breach(column, &counts, before)).flatten();
+        let breach =
+            (column < self.n_features).then(|| self.breach(column, reference, &counts, before)).flatten();
         if breach.is_some() {
             verdict = FeatureVerdict::Schema;
         }
         Judgement { verdict, effect: Some(effect), n_rows, breach }
     }
 
-    fn breach(&self, column: usize, counts: &[u64], before: FeatureVerdict) -> Option<Breach> {
+    fn breach(
+        &self,
+        column: usize,
+        reference: &Reference,
+        counts: &[u64],
+        before: FeatureVerdict,
+    ) -> Option<Breach> {
         let held = if before == FeatureVerdict::Schema { super::verdict::RELEASE_SHARE } else { 1.0 };
         let threshold = held * self.settings.thresholds[column].violations;
-        let breach = |statistic| {
+        let more_of = |(kind, statistic)| {
             let (baseline_share, share) = self.scan.shares(column, statistic, counts)?;
             let n_rows: f64 = counts.iter().sum::<u64>() as f64;
             let ln_p = self.scan.ln_rate(column, (baseline_share, share), n_rows);
-            (share - baseline_share >= threshold && ln_p <= BREACH_P.ln()).then_some(Breach {
-                statistic,
-                share,
-                baseline_share,
-            })
+            let is_breach = share - baseline_share >= threshold && ln_p <= BREACH_P.ln();
+            is_breach.then_some(Breach { kind, share, baseline_share })
         };
-        let breaches =
-            [Statistic::Missing, Statistic::Other, Statistic::Beyond].into_iter().filter_map(breach);
+        let shares = [
+            (BreachKind::Missing, Statistic::Missing),
+            (BreachKind::Other, Statistic::Other),
+            (BreachKind::OutOfRange, Statistic::Beyond),
+        ];
+        let breaches = shares.into_iter().filter_map(more_of).chain(constant(reference, counts));
         breaches.max_by(|a, b| (a.share - a.baseline_share).total_cmp(&(b.share - b.baseline_share)))
     }
+}
+
+/// Whether all rows have all but one value: they lie in one group that less than half of the baseline is in, and some of it.
+fn constant(reference: &Reference, counts: &[u64]) -> Option<Breach> {
+    let n_rows: u64 = counts.iter().sum();
+    let at = counts[..counts.len() - 2].iter().position(|&count| count > 0 && count == n_rows)?;
+    let baseline_share = reference.psi_bins()[at] as f64 / reference.baseline().total().max(1) as f64;
+    let is_breach = n_rows as f64 >= MIN_EFFECT_ROWS && baseline_share > 0.0 && baseline_share < 0.5;
+    is_breach.then_some(Breach { kind: BreachKind::Constant, share: 1.0, baseline_share })
 }
 
 #[cfg(test)]

@@ -1,8 +1,9 @@
 //! Since when a column differs from its baseline, if it does: evidence within a budget of false alarms.
 //!
 //! At every look, every stretch of rows that ends now and begins at a block boundary is held against the baseline by
-//! several two-sample statistics, and the level of each is such that, however they depend on each other, all of them
-//! together raise no more false alarms than the budget allows. A stretch of `2^l` looks is held at every `2^l / 4`-th look
+//! several two-sample statistics, and the level of each is such that, however columns and statistics depend on each other,
+//! all of them together raise no more false alarms than the budget allows; stretches of one length overlap so much that
+//! they count as one, which is not proved but measured (`docs/detection.md`). A stretch of `2^l` looks is held at every `2^l / 4`-th look
 //! only, as it changes no faster, and may spend so much more.
 //!
 //! Both sides are samples: a baseline of few rows makes every statistic wider, and a stationary stream of any length
@@ -26,7 +27,7 @@ use null::{Null, Tail};
 /// Rows of an effect: fewer than these make it too uncertain to be held against a threshold.
 pub const MIN_EFFECT_ROWS: f64 = 100.0;
 
-/// Stretches of one length that are looked at: block boundaries a level, on average.
+/// Stretches of one length that count in the budget: the four or so that are looked at overlap, and raise alarms together.
 const STRETCHES_PER_LEVEL: f64 = 1.0;
 
 /// A column without evidence in this many times the rows that gave it is itself again.

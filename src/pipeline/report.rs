@@ -151,7 +151,7 @@ pub struct ChangeReport {
     pub psi: Option<f64>,
     /// Kolmogorov–Smirnov statistic of those rows over the PSI groups; numbers only.
     pub ks: Option<f64>,
-    /// While the verdict is `schema`: `missing`, `other` or `out_of_range`.
+    /// While the verdict is `schema`: `missing`, `other`, `out_of_range` or `constant`.
     pub breach: Option<&'static str>,
     /// Share of such rows since the onset, 0 to 1.
     pub breach_share: Option<f64>,
@@ -172,7 +172,7 @@ impl ChangeReport {
             rows_since: judgement.n_rows,
             psi: judgement.effect.map(|effect| effect.psi.0 - effect.psi_null),
             ks: judgement.effect.and_then(|effect| effect.ks).map(|ks| ks.0),
-            breach: judgement.breach.map(|breach| breach.statistic.as_str()),
+            breach: judgement.breach.map(|breach| breach.kind.as_str()),
             breach_share: judgement.breach.map(|breach| breach.share),
             baseline_share: judgement.breach.map(|breach| breach.baseline_share),
         }

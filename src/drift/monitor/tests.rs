@@ -95,10 +95,18 @@ fn values_beyond_the_range_break_the_contract() {
     model.see(100, EVEN, EVEN);
     assert_eq!(model.see(1, BEYOND, EVEN), ModelVerdict::Drift(Cause::Schema));
     let breach = model.monitor.judgement(0, 0).breach.unwrap();
-    assert_eq!((breach.statistic, breach.share, breach.baseline_share), (Statistic::Beyond, 1.0, 0.0));
+    assert_eq!((breach.kind, breach.share, breach.baseline_share), (BreachKind::OutOfRange, 1.0, 0.0));
     // What a model answers cannot break a contract.
     assert_eq!(model.see(30, EVEN, EVEN), ModelVerdict::Ok);
     assert_eq!(model.see(1, EVEN, BEYOND), ModelVerdict::Drift(Cause::Model));
+}
+
+#[test]
+fn a_feature_that_stands_still_breaks_the_contract() {
+    let mut model = Model::new();
+    model.see(100, EVEN, EVEN);
+    assert_eq!(model.see(1, [0, 0, 0, 200, 0, 0, 0, 0, 0, 0], EVEN), ModelVerdict::Drift(Cause::Schema));
+    assert_eq!(model.monitor.judgement(0, 0).breach.unwrap().kind, BreachKind::Constant);
 }
 
 #[test]

@@ -59,7 +59,7 @@ impl Dispersion {
     pub(super) fn of_stretch(&self, n_looks: u64) -> PerStatistic {
         let of_level = |level: u32| match self.levels.get(level as usize).or(self.levels.last()) {
             Some(level) => level.in_force,
-            None => [1.0 + ALLOWANCE; N],
+            None => Statistic::ALL.map(|statistic| 1.0 + allowance(statistic)),
         };
         let (mut in_force, longer) =
             (of_level(n_looks.ilog2()), of_level(n_looks.next_power_of_two().ilog2()));
@@ -68,7 +68,11 @@ impl Dispersion {
         }
         // The mean over all directions that counts can vary in hides one that varies much: location and spread are the
         // likely ones, and what else there may be is met by doubling.
-        let [location, spread, shape, ..] = in_force;
+        let is_known =
+            |statistic: Statistic| self.levels.first().is_none_or(|level| level.n[statistic as usize] > 0.0);
+        let [location, spread] = [Statistic::Location, Statistic::Spread]
+            .map(|statistic| if is_known(statistic) { in_force[statistic as usize] } else { 1.0 });
+        let shape = in_force[Statistic::Shape as usize];
         in_force[Statistic::Shape as usize] = location.max(spread).max(2.0 * shape - 1.0);
         in_force
     }
@@ -85,7 +89,8 @@ impl Dispersion {
                     level.estimate[at] = (PRIOR * below + level.sum[at]) / (PRIOR + level.n[at]);
                     let doubt = 2.0 * (2.0 / (PRIOR + level.n[at])).sqrt();
                     let sure = if level.estimate[at] > 1.0 + doubt { level.estimate[at] } else { 1.0 };
-                    level.in_force[at] = sure.max(1.0) * (1.0 + ALLOWANCE / (1.0 + 0.5 * borrowed).powi(2));
+                    level.in_force[at] = sure.max(1.0)
+                        * (1.0 + allowance(Statistic::ALL[at]) / (1.0 + 0.5 * borrowed).powi(2));
                 }
                 below = level.estimate[at];
             }
@@ -93,8 +98,14 @@ impl Dispersion {
     }
 }
 
-/// Added to the variance before anything is known of it, fading with every contrast.
-const ALLOWANCE: f64 = 4.0;
+/// Added to the variance before anything is known of it, fading with every contrast. A kind of value that was never there
+/// has no contrasts, and is not to be missed for that.
+const fn allowance(statistic: Statistic) -> f64 {
+    match statistic {
+        Statistic::Location | Statistic::Spread | Statistic::Shape => 4.0,
+        Statistic::Missing | Statistic::Other | Statistic::Beyond => 0.5,
+    }
+}
 
 #[cfg(test)]
 mod tests {

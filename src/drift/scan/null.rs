@@ -38,16 +38,6 @@ impl Statistic {
         }
     }
 
-    /// What is said of rows that a share is of, as in "3 % of rows …".
-    pub const fn in_words(self) -> &'static str {
-        match self {
-            Self::Missing => "without a value",
-            Self::Other => "of another type or category",
-            Self::Beyond => "far out of range",
-            Self::Location | Self::Spread | Self::Shape => "elsewhere",
-        }
-    }
-
     /// Its share of the budget of false alarms. What breaks all at once needs little of it, and categories have neither
     /// location nor spread.
     pub(super) const fn share(self, is_numeric: bool) -> f64 {

@@ -136,6 +136,34 @@ fn soak_small_changes_are_found_and_false_alarms_are_rare() {
     }
 }
 
+#[test]
+fn a_shift_of_categories_is_found() {
+    let draw = |random: &mut fastrand::Rng, shares: [f64; 2]| {
+        let at = random.f64();
+        usize::from(at >= shares[0]) + usize::from(at >= shares[0] + shares[1])
+    };
+    let mut delays: Vec<_> = (0..9)
+        .map(|seed| {
+            let mut random = fastrand::Rng::with_seed(seed);
+            let baseline = Histogram::from_parts(&[5_000, 3_000, 2_000], 0, 0);
+            let reference = Reference::new(Bins::Categorical { n_categories: 3 }, baseline).unwrap();
+            let mut scan = Scan::new(&[reference], 1, 1e-5, (TICK, DAY));
+            let mut looks = 0;
+            let mut look = |random: &mut fastrand::Rng, shares| {
+                looks += 1;
+                let mut counts = [0; 5];
+                (0..10).for_each(|_| counts[draw(random, shares)] += 1);
+                scan.look(Timestamp::from_millis(100 * looks), [counts.as_slice()], Repeats::default());
+                scan.change(0).is_some()
+            };
+            assert!((0..200).all(|_| !look(&mut random, [0.5, 0.3])), "a false alarm, seed {seed}");
+            (1..1_000).find(|_| look(&mut random, [0.3, 0.3])).map_or(10_000, |n| 10 * n)
+        })
+        .collect();
+    delays.sort_unstable();
+    assert!(delays[4] <= 200, "{delays:?}");
+}
+
 /// What is planned with is what is measured.
 #[test]
 fn rows_to_detect_are_foreseen() {

@@ -53,6 +53,7 @@ fn verdict_benches(criterion: &mut Criterion) {
         interval: Duration::from_millis(INTERVAL_MILLIS),
         alarms_per_look: 1e-6,
         thresholds: vec![Thresholds::default(); N_FEATURES],
+        rows_depend: true,
     };
     let mut monitor = Monitor::new(&references, N_FEATURES, settings);
     let mut n_looks = 0;

@@ -210,6 +210,8 @@ fn report(baseline: &Baseline, options: &CheckOptions, counted: Counted) -> Chec
         interval: length,
         alarms_per_look: ALARMS_PER_CHECK,
         thresholds: vec![thresholds; features.len()],
+        // One look has nothing to learn it from.
+        rows_depend: false,
     };
     let mut monitor = Monitor::new(&references, n_features, settings);
     let is_text = |feature: &FeatureBaseline| matches!(feature.kind(), ColumnKind::Text);

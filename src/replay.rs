@@ -151,6 +151,7 @@ impl<'a> Replay<'a> {
             interval,
             alarms_per_look,
             thresholds: vec![thresholds; features.len()],
+            rows_depend: true,
         };
         let references: Vec<_> = features.iter().map(|feature| feature.reference().clone()).collect();
         let n_features = features.iter().filter(|feature| feature.role == Role::Feature).count();

@@ -153,6 +153,7 @@ impl EvaluationConfig {
             interval: self.interval,
             alarms_per_look: self.false_alarms.per_look(self.interval, 0.0),
             thresholds: columns.into_iter().map(of_column).collect(),
+            rows_depend: true,
         }
     }
 }

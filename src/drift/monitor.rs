@@ -25,6 +25,8 @@ pub struct Settings {
     pub alarms_per_look: f64,
     /// One a column.
     pub thresholds: Vec<Thresholds>,
+    /// Whether rows depend on each other, as those of traffic do; how much is learnt from look to look.
+    pub rows_depend: bool,
 }
 
 /// One model over time.
@@ -138,7 +140,11 @@ impl Monitor {
             model: ModelVerdict::NoData,
         };
         Self {
-            scan: Scan::new(references, n_features, settings.alarms_per_look, (settings.interval, longest)),
+            scan: {
+                let times = (settings.interval, longest);
+                let scan = Scan::new(references, n_features, settings.alarms_per_look, times);
+                if settings.rows_depend { scan } else { scan.of_independent_rows() }
+            },
             windows: settings.windows.iter().map(watched).collect(),
             since_last_look: n_bins().map(Histogram::new).collect(),
             unexpected: Unexpected::default(),

@@ -148,6 +148,15 @@ impl Scan {
         }
     }
 
+    /// The same where rows are known not to depend on each other.
+    #[must_use]
+    pub fn of_independent_rows(mut self) -> Self {
+        for column in &mut self.columns {
+            column.dispersion = Dispersion::of_independent_rows();
+        }
+        self
+    }
+
     /// Takes in what was counted since the last look, a folded histogram a column ([`Reference::fold`]), and looks.
     /// A look without rows changes nothing.
     pub fn look<'a>(

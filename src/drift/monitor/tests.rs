@@ -35,6 +35,7 @@ impl Model {
             interval: Duration::from_secs(10),
             alarms_per_look: 10.0 / (30.0 * 86_400.0),
             thresholds: vec![Thresholds::default(); 2],
+            rows_depend: true,
         };
         Self { monitor: Monitor::new(&references, 1, settings), references, n_looks: 0 }
     }

@@ -21,6 +21,7 @@ const CAP: f64 = 9.0;
 #[derive(Clone, Debug, Default)]
 pub(super) struct Dispersion {
     levels: Vec<Level>,
+    is_none: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -32,6 +33,11 @@ struct Level {
 }
 
 impl Dispersion {
+    /// Nothing but that of independent rows.
+    pub(super) fn of_independent_rows() -> Self {
+        Self { levels: Vec::new(), is_none: true }
+    }
+
     /// Takes in the contrast of a stretch of `2^level` looks with what came before it.
     pub(super) fn learn(&mut self, level: u8, contrast: [Option<f64>; N]) {
         let level = usize::from(level);
@@ -57,6 +63,9 @@ impl Dispersion {
     /// By what to divide the rows of a stretch of so many looks; 1 or more. Of the lengths that are known, the two it lies
     /// between, the worse one counts: rows of one batch count for less the longer the stretch, up to the length of a batch.
     pub(super) fn of_stretch(&self, n_looks: u64) -> PerStatistic {
+        if self.is_none {
+            return [1.0; N];
+        }
         let of_level = |level: u32| match self.levels.get(level as usize).or(self.levels.last()) {
             Some(level) => level.in_force,
             None => Statistic::ALL.map(|statistic| 1.0 + allowance(statistic)),

@@ -6,6 +6,7 @@ use std::time::Duration;
 use criterion::{Criterion, criterion_group, criterion_main};
 use driftd::drift::binning::{edges_from_weighted, groups_from_counts};
 use driftd::drift::monitor::{Look, Monitor, Settings};
+use driftd::drift::scan::Against;
 use driftd::drift::verdict::Thresholds;
 use driftd::drift::{Bins, Histogram, Recorder, Reference, Timestamp};
 
@@ -54,6 +55,7 @@ fn verdict_benches(criterion: &mut Criterion) {
         alarms_per_look: 1e-6,
         thresholds: vec![Thresholds::default(); N_FEATURES],
         rows_depend: true,
+        against: Against::Baseline,
     };
     let mut monitor = Monitor::new(&references, N_FEATURES, settings);
     let mut n_looks = 0;

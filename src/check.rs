@@ -11,6 +11,7 @@ use crate::baseline::count::TableCounter;
 use crate::baseline::{Baseline, ColumnKind, FeatureBaseline, Role};
 use crate::drift::cause::ModelVerdict;
 use crate::drift::monitor::{Judgement, Look, Monitor, Settings};
+use crate::drift::scan::Against;
 use crate::drift::score::Reference;
 use crate::drift::verdict::{FeatureVerdict, Sensitivity, Thresholds};
 use crate::drift::{Histogram, Timestamp};
@@ -212,6 +213,7 @@ fn report(baseline: &Baseline, options: &CheckOptions, counted: Counted) -> Chec
         thresholds: vec![thresholds; features.len()],
         // One look has nothing to learn it from.
         rows_depend: false,
+        against: Against::Baseline,
     };
     let mut monitor = Monitor::new(&references, n_features, settings);
     let is_text = |feature: &FeatureBaseline| matches!(feature.kind(), ColumnKind::Text);

@@ -16,7 +16,9 @@ use std::time::Duration;
 use serde::Deserialize;
 
 pub use budget::{Budget, BudgetError};
-pub use evaluation::{EvaluationConfig, FeatureThresholds, RawEvaluation, RawSensitivity, Window};
+pub use evaluation::{
+    EvaluationConfig, FeatureThresholds, RawEvaluation, RawReference, RawSensitivity, Window,
+};
 pub use model::{ModelConfig, RawModel};
 pub use proxy::{ProxyConfig, RawProxy};
 pub use units::{ByteSize, HumanDuration};

@@ -10,13 +10,11 @@ use crate::config::Budget;
 use crate::drift::cause::ModelVerdict;
 use crate::drift::monitor::{Judgement, Look, Monitor, Settings};
 use crate::drift::repeats::RepeatCounter;
+use crate::drift::scan::Against;
 use crate::drift::score::Reference;
 use crate::drift::verdict::{FeatureVerdict, Sensitivity, Thresholds};
 use crate::drift::{Histogram, Timestamp};
 use crate::table::{InputFormat, Inputs, Progress, Reader, Stdin, Table, TableError};
-
-/// Stretches of up to this long are held against the baseline.
-const WINDOW: Duration = Duration::from_hours(24);
 
 /// Time between two looks, unless it is given in rows.
 const INTERVAL: Duration = Duration::from_secs(10);
@@ -39,6 +37,10 @@ pub struct ReplayOptions {
     pub false_alarms: Option<Budget>,
     /// What is told.
     pub sensitivity: Sensitivity,
+    /// What drift is measured from.
+    pub against: Against,
+    /// Stretches of up to this long are held against that.
+    pub window: Duration,
 }
 
 /// A verdict that is not the one before.
@@ -147,11 +149,12 @@ impl<'a> Replay<'a> {
         };
         let thresholds = Thresholds { sensitivity: options.sensitivity, ..Thresholds::default() };
         let settings = Settings {
-            windows: vec![WINDOW.max(interval)],
+            windows: vec![options.window.max(interval)],
             interval,
             alarms_per_look,
             thresholds: vec![thresholds; features.len()],
             rows_depend: true,
+            against: options.against,
         };
         let references: Vec<_> = features.iter().map(|feature| feature.reference().clone()).collect();
         let n_features = features.iter().filter(|feature| feature.role == Role::Feature).count();

@@ -9,7 +9,7 @@ use clap::Args;
 
 use super::progress_bar;
 use crate::baseline::Baseline;
-use crate::config::{Budget, RawSensitivity};
+use crate::config::{Budget, HumanDuration, RawReference, RawSensitivity};
 use crate::replay::{ReplayOptions, Summary, VerdictChange, replay};
 use crate::table::InputFormat;
 
@@ -32,6 +32,12 @@ pub struct ReplayArgs {
     /// What is told
     #[arg(long, value_enum, default_value_t)]
     sensitivity: RawSensitivity,
+    /// What drift is measured from; the contract is the baseline's in any case
+    #[arg(long, value_enum, default_value_t)]
+    reference: RawReference,
+    /// How far back a change may have begun; how long a stretch is compared with the past, where that is the reference
+    #[arg(long, default_value = "24h", value_name = "DURATION")]
+    window: HumanDuration,
     /// Rows of a second: how rows map to time
     #[arg(long, default_value_t = 100.0, value_name = "R", value_parser = positive)]
     rows_per_second: f64,
@@ -67,6 +73,8 @@ pub fn run(args: ReplayArgs) -> anyhow::Result<ExitCode> {
         tick_rows: args.tick_rows,
         false_alarms: args.false_alarms,
         sensitivity: args.sensitivity.into(),
+        against: args.reference.into(),
+        window: args.window.0,
     };
     let bar = progress_bar();
     let mut written = Ok(());

@@ -7,6 +7,7 @@ use serde::Deserialize;
 
 use super::{Budget, ConfigError, HumanDuration};
 use crate::drift::monitor::Settings;
+use crate::drift::scan::Against;
 use crate::drift::verdict::{Sensitivity, Thresholds};
 
 /// When and over which windows drift is judged.
@@ -23,6 +24,8 @@ pub struct RawEvaluation {
     pub false_alarms: Budget,
     /// What is told. Default `practical`.
     pub sensitivity: RawSensitivity,
+    /// What drift is measured from. Default `baseline`.
+    pub reference: RawReference,
     /// Effects above which a feature has drifted.
     pub thresholds: FeatureThresholds,
 }
@@ -43,6 +46,30 @@ impl From<RawSensitivity> for Sensitivity {
         match raw {
             RawSensitivity::Practical => Self::Practical,
             RawSensitivity::Evidence => Self::Evidence,
+        }
+    }
+}
+
+/// What drift is measured from. The contract (missing, type, category, range) is the baseline's in any case.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "snake_case")]
+#[value(rename_all = "snake_case")]
+pub enum RawReference {
+    /// The training baseline
+    #[default]
+    Baseline,
+    /// The window before this one
+    PreviousWindow,
+    /// What was in the window a day ago
+    SameHourYesterday,
+}
+
+impl From<RawReference> for Against {
+    fn from(raw: RawReference) -> Self {
+        match raw {
+            RawReference::Baseline => Self::Baseline,
+            RawReference::PreviousWindow => Self::PreviousWindow,
+            RawReference::SameHourYesterday => Self::SameHourYesterday,
         }
     }
 }
@@ -112,6 +139,7 @@ impl Default for RawEvaluation {
             min_samples: Thresholds::default().min_samples,
             false_alarms: Budget::default(),
             sensitivity: RawSensitivity::default(),
+            reference: RawReference::default(),
             thresholds: FeatureThresholds::default(),
         }
     }
@@ -137,6 +165,8 @@ pub struct EvaluationConfig {
     pub thresholds: Thresholds,
     /// False alarms allowed for each model.
     pub false_alarms: Budget,
+    /// What drift is measured from.
+    pub against: Against,
 }
 
 impl EvaluationConfig {
@@ -154,6 +184,7 @@ impl EvaluationConfig {
             alarms_per_look: self.false_alarms.per_look(self.interval, 0.0),
             thresholds: columns.into_iter().map(of_column).collect(),
             rows_depend: true,
+            against: self.against,
         }
     }
 }
@@ -209,6 +240,12 @@ impl TryFrom<RawEvaluation> for EvaluationConfig {
             ..Thresholds::default()
         };
         let thresholds = raw.thresholds.over(default);
-        Ok(Self { interval, windows, thresholds, false_alarms: raw.false_alarms })
+        Ok(Self {
+            interval,
+            windows,
+            thresholds,
+            false_alarms: raw.false_alarms,
+            against: raw.reference.into(),
+        })
     }
 }

@@ -139,6 +139,11 @@ impl Groups {
         (left, right)
     }
 
+    /// The edges between groups, where the bins are those between `edges`.
+    pub fn edges(&self, edges: &BinEdges) -> BinEdges {
+        BinEdges(self.0[1..].iter().map(|&start| edges.0[start - 1]).collect())
+    }
+
     /// Observations per group.
     pub fn fold(&self, bins: &[u64]) -> Vec<u64> {
         self.ranges(bins.len()).map(|range| bins[range].iter().sum()).collect()

@@ -20,6 +20,16 @@ impl Histogram {
         Self(bins.iter().copied().chain([missing, other]).collect())
     }
 
+    /// The same from one slice: bins, then `missing`, then `other`.
+    ///
+    /// # Panics
+    /// If there are not even those two.
+    pub fn from_counts(counts: impl Into<Box<[u64]>>) -> Self {
+        let counts = counts.into();
+        assert!(counts.len() >= N_EXTRA, "counts without `missing` and `other`");
+        Self(counts)
+    }
+
     /// Where a missing value of a feature with `n_bins` bins is counted.
     pub const fn missing_code(n_bins: usize) -> usize {
         n_bins

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::cause::{Finding, ModelVerdict};
 use super::evidence::Evidence;
-use super::scan::{Change, MIN_EFFECT_ROWS, Repeats, Scan, Statistic};
+use super::scan::{Against, Change, MIN_EFFECT_ROWS, Repeats, Rolling, Scan, Statistic};
 use super::tail::ln_rate;
 use super::verdict::{Effect, FeatureVerdict, Thresholds};
 use super::window::{Added, DEFAULT_SLOTS, WindowRing, WindowState};
@@ -27,6 +27,8 @@ pub struct Settings {
     pub thresholds: Vec<Thresholds>,
     /// Whether rows depend on each other, as those of traffic do; how much is learnt from look to look.
     pub rows_depend: bool,
+    /// What drift is measured from; the contract is the baseline's in any case.
+    pub against: Against,
 }
 
 /// One model over time.
@@ -43,6 +45,8 @@ pub struct Monitor {
 #[derive(Clone, Debug)]
 struct Watched {
     ring: WindowRing,
+    /// Where drift is measured from the past and not from the baseline.
+    rolling: Option<Rolling>,
     columns: Vec<Judgement>,
     model: ModelVerdict,
 }
@@ -134,15 +138,24 @@ impl Monitor {
         let longest = settings.windows.last().copied().unwrap_or(settings.interval);
         let n_bins = || references.iter().map(|reference| reference.bins().n_bins());
         let judgement = Judgement { verdict: FeatureVerdict::Filling, effect: None, n_rows: 0, breach: None };
+        // Half of the budget is the contract's where that is not held against the same as drift.
+        let of_window = 0.5 * settings.alarms_per_look / settings.windows.len().max(1) as f64;
+        let samples = || settings.thresholds.iter().map(|thresholds| thresholds.min_samples);
+        let rolling = |length| {
+            let columns = references.iter().zip(samples());
+            Rolling::new(settings.against, length, columns, (settings.interval, of_window))
+        };
         let watched = |&length: &Duration| Watched {
             ring: WindowRing::new(length, DEFAULT_SLOTS, n_bins()),
+            rolling: rolling(length),
             columns: vec![judgement; references.len()],
             model: ModelVerdict::NoData,
         };
         Self {
             scan: {
                 let times = (settings.interval, longest);
-                let scan = Scan::new(references, n_features, settings.alarms_per_look, times);
+                let share = if settings.against == Against::Baseline { 1.0 } else { 0.5 };
+                let scan = Scan::new(references, n_features, share * settings.alarms_per_look, times);
                 if settings.rows_depend { scan } else { scan.of_independent_rows() }
             },
             windows: settings.windows.iter().map(watched).collect(),
@@ -179,7 +192,11 @@ impl Monitor {
                 .zip(&self.since_last_look)
                 .map(|(reference, counted)| reference.fold(counted).expect("counted over the same bins"))
                 .collect();
-            self.scan.look(now, folded.iter().map(Vec::as_slice), look.repeats);
+            let folded = || folded.iter().map(Vec::as_slice);
+            self.scan.look(now, folded(), look.repeats);
+            for rolling in self.windows.iter_mut().filter_map(|window| window.rolling.as_mut()) {
+                rolling.look(now, folded());
+            }
             self.since_last_look.iter_mut().for_each(Histogram::clear);
         }
         self.hold_unexpected(now, references, n_rows, look.n_unexpected);
@@ -208,9 +225,20 @@ impl Monitor {
         self.windows[window].model
     }
 
-    /// The evidence that a column differs from its baseline, while it does.
-    pub fn change(&self, column: usize) -> Option<&Change> {
-        self.scan.change(column)
+    /// The evidence that a column differs from what it is held against, or breaks the contract, while it does.
+    pub fn change(&self, window: usize, column: usize) -> Option<&Change> {
+        let Watched { rolling: Some(rolling), columns, .. } = &self.windows[window] else {
+            return self.scan.change(column);
+        };
+        let of_contract = || columns[column].breach.and_then(|_| self.scan.change(column));
+        rolling.change(column).or_else(of_contract)
+    }
+
+    /// What a column was counted as in the past it is held against; `None` while there is too little of that, and where it is held
+    /// against the baseline.
+    pub fn past(&self, window: usize, column: usize) -> Option<&Reference> {
+        let pair = self.windows[window].rolling.as_ref()?.pair(column)?;
+        Some(&pair.reference)
     }
 
     /// What a column's effects are held against.
@@ -227,7 +255,11 @@ impl Monitor {
     pub fn evidence(&self, of_predictions: bool) -> f64 {
         let columns =
             if of_predictions { self.n_features..self.since_last_look.len() } else { 0..self.n_features };
-        self.scan.evidence(columns)
+        let rolling: Vec<_> = self.windows.iter().filter_map(|window| window.rolling.as_ref()).collect();
+        if rolling.is_empty() {
+            return self.scan.evidence(columns);
+        }
+        rolling.iter().map(|rolling| rolling.evidence(columns.clone())).sum()
     }
 
     /// About how many rows show a normal feature's mean to have moved; see [`Scan::rows_to_shift`].
@@ -290,7 +322,7 @@ impl Monitor {
                 let min_samples = self.settings.thresholds[column].min_samples;
                 let state =
                     if is_stale { WindowState::Stale } else { window.ring.state(column, min_samples) };
-                self.judge_column(column, &references[column], state, began, window.columns[column].verdict)
+                self.judge_column((at, column), &references[column], state, began)
             })
             .collect();
         let findings: Vec<_> = columns
@@ -298,7 +330,7 @@ impl Monitor {
             .enumerate()
             .map(|(column, judgement)| Finding {
                 verdict: judgement.verdict,
-                evident: self.scan.change(column).is_some() && judgement.verdict.is_scored(),
+                evident: self.change(at, column).is_some() && judgement.verdict.is_scored(),
             })
             .collect();
         let (features, predictions) = findings.split_at(self.n_features);
@@ -312,18 +344,37 @@ impl Monitor {
 
     fn judge_column(
         &self,
-        column: usize,
+        (at, column): (usize, usize),
         reference: &Reference,
         state: WindowState,
         began: Timestamp,
-        before: FeatureVerdict,
     ) -> Judgement {
-        let quiet = FeatureVerdict::without_scores(state).unwrap_or(FeatureVerdict::Ok);
-        let nothing = Judgement { verdict: quiet, effect: None, n_rows: 0, breach: None };
-        let (Some(change), true) = (self.scan.change(column), state != WindowState::Stale) else {
-            return nothing;
+        let Watched { rolling, columns, .. } = &self.windows[at];
+        let before = columns[column].verdict;
+        let pair = rolling.as_ref().map(|rolling| rolling.pair(column));
+        let quiet = match pair {
+            Some(None) if state == WindowState::Ready => FeatureVerdict::Filling,
+            _ => FeatureVerdict::without_scores(state).unwrap_or(FeatureVerdict::Ok),
         };
-        let counts = self.scan.since(column, change.onset.max(began));
+        let nothing = Judgement { verdict: quiet, effect: None, n_rows: 0, breach: None };
+        if state == WindowState::Stale {
+            return nothing;
+        }
+        let since_onset =
+            self.scan.change(column).map(|change| self.scan.since(column, change.onset.max(began)));
+        // What a model answers is its own affair; only a request can break a contract.
+        let breach = since_onset
+            .as_ref()
+            .filter(|_| column < self.n_features)
+            .and_then(|counts| self.breach(column, reference, counts, before));
+        let moved = match (rolling, pair) {
+            (Some(rolling), Some(Some(pair))) if rolling.change(column).is_some() => {
+                Some((&pair.reference, pair.counts.clone()))
+            }
+            (Some(_), _) if breach.is_none() => None,
+            _ => since_onset.map(|counts| (reference, counts)),
+        };
+        let Some((reference, counts)) = moved else { return nothing };
         let n_rows: u64 = counts.iter().sum();
         let Ok(effect) = Effect::of_groups(reference, &counts) else { return nothing };
         let thresholds = &self.settings.thresholds[column];
@@ -332,9 +383,6 @@ impl Monitor {
         if verdict == FeatureVerdict::Drift && (n_rows as f64) < MIN_EFFECT_ROWS {
             verdict = FeatureVerdict::Warning;
         }
-        // What a model answers is its own affair; only a request can break a contract.
-        let breach =
-            (column < self.n_features).then(|| self.breach(column, reference, &counts, before)).flatten();
         if breach.is_some() {
             verdict = FeatureVerdict::Schema;
         }

@@ -13,6 +13,8 @@
 mod blocks;
 mod dispersion;
 mod null;
+mod past;
+mod rolling;
 
 use std::ops::{AddAssign, Range};
 use std::time::Duration;
@@ -20,9 +22,10 @@ use std::time::Duration;
 use super::tail::{ln_e_value, ln_rate, normal_quantile};
 use super::{Reference, Timestamp};
 use blocks::{Block, Blocks, add};
-use dispersion::Dispersion;
+use dispersion::{Dispersion, Divisors};
 pub use null::Statistic;
 use null::{Null, Tail};
+pub use rolling::{Against, Pair, Rolling};
 
 /// Rows of an effect: fewer than these make it too uncertain to be held against a threshold.
 pub const MIN_EFFECT_ROWS: f64 = 100.0;
@@ -95,6 +98,59 @@ pub struct Change {
     pub ln_p: f64,
     /// The logarithm of the p-value it took.
     pub ln_level: f64,
+}
+
+impl Change {
+    /// How much more evidence there was than it took, as a logarithm.
+    fn excess(&self) -> f64 {
+        self.ln_level - self.ln_p
+    }
+}
+
+/// What holding one stretch of one column against its null gave.
+#[derive(Clone, Copy, Debug)]
+struct Held {
+    /// The statistic that stands out most, and by what its rows were divided.
+    worst: Option<(Tail, f64)>,
+    evidence: f64,
+    /// The smallest p-value, no statistic weighing more than another.
+    least_ln_p: f64,
+    ln_level: f64,
+}
+
+impl Held {
+    fn new(null: &Null, cells: &[f64], divisors: &Divisors, ln_level: f64) -> Self {
+        let mut worst: Option<(Tail, f64)> = None;
+        let (mut evidence, mut least_ln_p) = (0.0, 0.0);
+        null.tails(cells, divisors, |tail| {
+            least_ln_p = f64::min(least_ln_p, tail.ln_p);
+            evidence += (ln_level + ln_e_value(tail.ln_p) + (tail.ln_p - tail.ln_weighted())).exp();
+            if worst.is_none_or(|(worst, _)| tail.ln_weighted() < worst.ln_weighted()) {
+                worst = Some((tail, divisors.stretch[tail.statistic as usize]));
+            }
+        });
+        Self { worst, evidence, least_ln_p, ln_level }
+    }
+
+    /// The change that it shows, if the evidence is enough: in rows `cells` from `onset` to `found`.
+    fn change(&self, cells: &[f64], (onset, found): (Timestamp, Timestamp)) -> Option<Change> {
+        let (tail, by) = self.worst.filter(|(tail, _)| tail.ln_weighted() <= self.ln_level)?;
+        let n_rows: f64 = cells.iter().sum();
+        Some(Change {
+            statistic: tail.statistic,
+            onset,
+            found,
+            n_rows,
+            n_effective: n_rows / by,
+            ln_p: tail.ln_weighted(),
+            ln_level: self.ln_level,
+        })
+    }
+
+    /// Whether nothing stands out.
+    fn is_quiet(&self) -> bool {
+        self.least_ln_p > RECOVERED_P.ln()
+    }
 }
 
 /// How many rows a look repeats: `Σ m² − Σ m` over requests seen `m` times.
@@ -286,38 +342,16 @@ impl Scan {
                 {
                     continue;
                 }
-                let mut worst: Option<(Tail, f64)> = None;
-                let mut evidence = 0.0;
-                let dispersion = column.null.with_repeats(column.dispersion.of_stretch(n_looks), repeated);
-                column.null.tails(cells, &dispersion, |tail| {
-                    evidence += (ln_level + ln_e_value(tail.ln_p) + (tail.ln_p - tail.ln_weighted())).exp();
-                    let by = dispersion[tail.statistic as usize];
-                    if worst.is_none_or(|(worst, _)| tail.ln_weighted() < worst.ln_weighted()) {
-                        worst = Some((tail, by));
-                    }
-                });
-                column.evidence += evidence;
-                let Some((tail, by)) = worst else { continue };
-                let ln_p = tail.ln_weighted();
-                if ln_p > ln_level {
-                    continue;
-                }
-                let n_rows: f64 = cells.iter().sum();
-                let excess_now = ln_level - ln_p;
-                match &mut column.state {
-                    State::Changed(change)
-                        if change.found < now || change.ln_level - change.ln_p >= excess_now => {}
-                    state => {
-                        *state = State::Changed(Change {
-                            statistic: tail.statistic,
-                            onset: block.from,
-                            found: now,
-                            n_rows,
-                            n_effective: n_rows / by,
-                            ln_p,
-                            ln_level,
-                        });
-                    }
+                let divisors = column.null.with_repeats(column.dispersion.of_stretch(n_looks), repeated);
+                let held = Held::new(&column.null, cells, &divisors, ln_level);
+                column.evidence += held.evidence;
+                let Some(found) = held.change(cells, (block.from, now)) else { continue };
+                let is_stronger = match &column.state {
+                    State::Quiet { .. } => true,
+                    State::Changed(known) => known.found == now && found.excess() > known.excess(),
+                };
+                if is_stronger {
+                    column.state = State::Changed(found);
                 }
             }
         }
@@ -342,10 +376,8 @@ impl Scan {
                     continue;
                 }
                 let repeated = requests.repeated(usual, self.collision);
-                let dispersion = column.null.with_repeats(column.dispersion.of_stretch(n_looks), repeated);
-                let mut ln_p = 0.0;
-                column.null.tails(&cells, &dispersion, |tail| ln_p = f64::min(ln_p, tail.ln_p));
-                if ln_p > RECOVERED_P.ln() {
+                let divisors = column.null.with_repeats(column.dispersion.of_stretch(n_looks), repeated);
+                if Held::new(&column.null, &cells, &divisors, 0.0).is_quiet() {
                     column.state = State::Quiet { since: block.from };
                 }
                 break;

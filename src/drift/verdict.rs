@@ -1,12 +1,12 @@
 //! What is said about a feature: drift needs an effect that matters and evidence that it is not noise.
 
+use super::Reference;
 use super::evidence::Evidence;
 use super::score::{
     Bins, JensenShannon, KsStatistic, Psi, ScoreError, Scores, Wasserstein, jensen_shannon,
     js_null_expectation, ks, ks_null_expectation, n_kept, null_expectation, psi, wasserstein,
 };
 use super::window::WindowState;
-use super::{BinEdges, Reference};
 
 /// What share of a threshold is worth a warning, given evidence.
 pub const WARNING_SHARE: f64 = 0.5;
@@ -118,10 +118,10 @@ impl Effect {
 
 fn wasserstein_of_groups(reference: &Reference, counts: &[u64]) -> Option<Wasserstein> {
     let Bins::Numeric { edges, groups, min, max, std } = reference.bins() else { return None };
-    let inner: Vec<_> = groups.starts()[1..].iter().map(|&start| edges.as_slice()[start - 1]).collect();
-    let edges = BinEdges::new(inner).ok()?;
     let baseline = &reference.psi_bins()[..counts.len()];
-    wasserstein(&edges, (*min, *max), *std, baseline, counts).ok().filter(|distance| distance.0.is_finite())
+    wasserstein(&groups.edges(edges), (*min, *max), *std, baseline, counts)
+        .ok()
+        .filter(|distance| distance.0.is_finite())
 }
 
 impl Default for Thresholds {

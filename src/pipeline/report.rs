@@ -38,6 +38,8 @@ pub struct ModelReport {
     pub labels: ModelLabels,
     /// What it is held against.
     pub baseline: BaselineReport,
+    /// What drift is measured from: `baseline`, `previous_window` or `same_hour_yesterday`.
+    pub reference: &'static str,
     /// Rows counted since the start.
     pub rows: RoleCounts,
     /// When the last row was counted, in seconds since the Unix epoch.
@@ -122,6 +124,9 @@ pub struct FeatureWindow {
     pub min_samples: u64,
     /// Rows of the window in each bin.
     pub counts: Vec<u64>,
+    /// The same of the past that it is held against, where that is not the baseline, once there is enough of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub past: Option<Vec<u64>>,
     /// Scores of the window as a whole, once there are enough rows.
     pub scores: Option<ScoreReport>,
     /// The evidence that it differs from the baseline, while it does.

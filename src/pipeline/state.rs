@@ -15,11 +15,12 @@ use super::shard::{MAX_UNEXPECTED, ModelCounts};
 use crate::baseline::{ColumnKind, Role};
 use crate::config::{EvaluationConfig, Identity, Window};
 use crate::decode::ViolationReason;
-use crate::drift::Timestamp;
 use crate::drift::cause::{Cause, ModelVerdict};
 use crate::drift::monitor::{Look, Monitor};
+use crate::drift::scan::Against;
 use crate::drift::score::Scores;
 use crate::drift::verdict::FeatureVerdict;
+use crate::drift::{Histogram, Timestamp};
 use crate::telemetry::model::{BinSeries, FeatureLabels, UNEXPECTED, WindowGauges, bin_label};
 use crate::telemetry::{ModelLabels, ModelMetrics, ModelSeries, ProcessMetrics};
 
@@ -43,6 +44,7 @@ pub(super) struct ModelState {
     series: ModelSeries,
     columns: Vec<ColumnState>,
     windows: Vec<Window>,
+    against: Against,
     monitor: Monitor,
     /// What the last look said, to tell what has changed.
     told: Vec<Told>,
@@ -121,6 +123,7 @@ impl ModelState {
             ),
             told: vec![told; windows.len()],
             windows,
+            against: context.evaluation.against,
             since_last_look: Look { all_inputs_watched: !has_text(&model), ..Look::default() },
             series,
             columns,
@@ -186,6 +189,7 @@ impl ModelState {
                 sha256: self.model.baseline.sha256().to_owned(),
                 rows: self.model.baseline.rows(),
             },
+            reference: self.against.as_str(),
             rows: self.rows,
             last_row_at: self.last_row_at.map(seconds),
             windows,
@@ -217,15 +221,20 @@ impl ModelState {
         }
     }
 
-    /// What a window is from its baseline as a whole; `None` while it has too few rows, or too old ones, to say.
+    /// How far a window as a whole is from what it is held against; `None` while it has too few rows, or too old ones, to say.
     fn scores(&self, at: usize, idx: usize) -> Option<Scores> {
         let current = &self.monitor.counts(at)[idx];
         let judgement = self.monitor.judgement(at, idx);
         let enough = current.total() >= self.monitor.thresholds(idx).min_samples;
         // Only a baseline without a single row has no score then: there is nothing to be judged by.
-        (enough && judgement.verdict.is_scored())
-            .then(|| self.model.references[idx].score(current).ok())
-            .flatten()
+        if !(enough && judgement.verdict.is_scored()) {
+            return None;
+        }
+        let baseline = &self.model.references[idx];
+        match self.monitor.past(at, idx) {
+            Some(past) => past.score(&Histogram::from_counts(baseline.fold(current).ok()?)).ok(),
+            None => baseline.score(current).ok(),
+        }
     }
 
     fn export_feature(&self, idx: usize, at: usize, scores: Option<&Scores>) -> FeatureWindow {
@@ -254,8 +263,9 @@ impl ModelState {
             samples: current.total(),
             min_samples: thresholds.min_samples,
             counts,
+            past: self.monitor.past(at, idx).map(|past| past.psi_bins().to_vec()),
             scores,
-            change: self.monitor.change(idx).map(|change| ChangeReport::new(change, judgement)),
+            change: self.monitor.change(at, idx).map(|change| ChangeReport::new(change, judgement)),
         }
     }
 
@@ -285,7 +295,7 @@ impl ModelState {
         let (model, version) = (&self.model.name, &self.model.version);
         let FeatureLabels { feature, role } = &self.columns[idx].labels;
         let (role, window, verdict) = (role.as_str(), &self.windows[at].label, judgement.verdict.as_str());
-        match (&judgement.effect, self.monitor.change(idx)) {
+        match (&judgement.effect, self.monitor.change(at, idx)) {
             (Some(effect), Some(change)) if is_alarm => {
                 let (psi, ks, n_rows) = (effect.psi.0, effect.ks.map(|ks| ks.0), judgement.n_rows);
                 let (evidence, onset) = (change.statistic.as_str(), seconds(change.onset));

@@ -254,7 +254,7 @@ fn drifted(model: &ModelReport, recount: &Value) {
         "{breaches:?}"
     );
     let cause = if breaches.is_empty() { ("drift", Some("input")) } else { ("schema", Some("schema")) };
-    assert_eq!((model.windows[0].verdict, model.windows[0].cause), cause, "{}", model.labels.model);
+    assert_eq!((model.windows[0].verdict, model.windows[0].cause), cause, "{model:#?}");
 }
 
 #[tokio::test]

@@ -29,13 +29,18 @@ struct Model {
 
 impl Model {
     fn new() -> Self {
+        Self::against(Against::Baseline, vec![Duration::from_mins(5), Duration::from_hours(1)])
+    }
+
+    fn against(against: Against, windows: Vec<Duration>) -> Self {
         let references = vec![reference(), reference()];
         let settings = Settings {
-            windows: vec![Duration::from_mins(5), Duration::from_hours(1)],
+            windows,
             interval: Duration::from_secs(10),
             alarms_per_look: 10.0 / (30.0 * 86_400.0),
             thresholds: vec![Thresholds::default(); 2],
             rows_depend: true,
+            against,
         };
         Self { monitor: Monitor::new(&references, 1, settings), references, n_looks: 0 }
     }
@@ -68,7 +73,7 @@ fn a_feature_that_moves_is_found_at_once_and_let_go_when_it_is_itself_again() {
     let mut model = Model::new();
     assert_eq!(model.see(100, EVEN, EVEN), ModelVerdict::Ok);
     assert_eq!(model.see(1, MOVED, EVEN), ModelVerdict::Drift(Cause::Input));
-    let change = *model.monitor.change(0).unwrap();
+    let change = *model.monitor.change(0, 0).unwrap();
     assert_eq!(change.onset, Timestamp::from_millis(1_000_000), "it began after the hundredth look");
     assert_eq!(model.see(20, MOVED, EVEN), ModelVerdict::Drift(Cause::Input));
     assert_eq!(model.see(6, EVEN, EVEN), ModelVerdict::Ok);
@@ -146,4 +151,75 @@ fn evidence_for_the_fleet_passes_one_where_a_pod_alone_is_sure() {
     assert!(model.monitor.evidence(false) < 0.1);
     model.see(1, MOVED, EVEN);
     assert!(model.monitor.evidence(false) > 1.0 && model.monitor.evidence(true) < 0.1);
+}
+
+/// Counts of 200 rows whose mean is that many groups higher than usual.
+fn random(random: &mut fastrand::Rng, higher: f64) -> [u64; 10] {
+    let mut counts = [0; 10];
+    for _ in 0..200 {
+        let value = (1.0 + 8.0 * random.f64() + higher).clamp(1.0, 8.99);
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "1 to 8")]
+        (counts[value as usize] += 1);
+    }
+    counts
+}
+
+const LOOKS_PER_HOUR: usize = 360;
+
+/// The verdicts of an hour of traffic, one a look, whose mean follows the hour of the day, and is `higher` besides.
+fn hour(model: &mut Model, rng: &mut fastrand::Rng, higher: f64) -> Vec<ModelVerdict> {
+    let verdict = |_| {
+        let phase = (model.n_looks as f64 / (24 * LOOKS_PER_HOUR) as f64) * std::f64::consts::TAU;
+        let feature = random(rng, 1.5 * phase.sin() + higher);
+        model.see(1, feature, EVEN)
+    };
+    (0..LOOKS_PER_HOUR).map(verdict).collect()
+}
+
+#[test]
+fn the_rhythm_of_the_day_is_no_drift_from_the_same_hour_yesterday() {
+    let rng = &mut fastrand::Rng::with_seed(7);
+    let mut model = Model::against(Against::SameHourYesterday, vec![Duration::from_hours(1)]);
+    let said: Vec<_> = (0..24).flat_map(|_| hour(&mut model, rng, 0.0)).collect();
+    assert!(said.iter().all(|verdict| *verdict == ModelVerdict::NoData), "there is no yesterday yet");
+    let said: Vec<_> = (0..48).flat_map(|_| hour(&mut model, rng, 0.0)).skip(LOOKS_PER_HOUR).collect();
+    assert!(said.iter().all(|verdict| *verdict == ModelVerdict::Ok));
+    let said = hour(&mut model, rng, 3.0);
+    assert_eq!(said.last(), Some(&ModelVerdict::Drift(Cause::Input)));
+    // A day later that is what it is held against.
+    for _ in 0..24 {
+        hour(&mut model, rng, 3.0);
+    }
+    assert_eq!(hour(&mut model, rng, 3.0).last(), Some(&ModelVerdict::Ok));
+
+    let mut of_baseline = Model::against(Against::Baseline, vec![Duration::from_hours(1)]);
+    let said: Vec<_> = (0..24).flat_map(|_| hour(&mut of_baseline, rng, 0.0)).collect();
+    assert!(said.contains(&ModelVerdict::Drift(Cause::Input)), "the rhythm is far from the baseline's mean");
+}
+
+#[test]
+fn what_has_become_usual_is_no_drift_from_the_window_before() {
+    let rng = &mut fastrand::Rng::with_seed(8);
+    let mut model = Model::against(Against::PreviousWindow, vec![Duration::from_mins(5)]);
+    let mut see = |n: usize, higher: f64| {
+        let mut verdicts = Vec::new();
+        for _ in 0..n {
+            verdicts.push(model.see(1, random(rng, higher), EVEN));
+        }
+        verdicts
+    };
+    see(61, 0.0);
+    assert!(see(300, 0.0).iter().all(|verdict| *verdict == ModelVerdict::Ok));
+    let said = see(60, 3.0);
+    assert_eq!((said[2], said[20]), (ModelVerdict::Ok, ModelVerdict::Drift(Cause::Input)));
+    assert!(see(60, 3.0).ends_with(&[ModelVerdict::Ok]));
+}
+
+#[test]
+fn the_contract_is_the_baselines_whatever_drift_is_measured_from() {
+    let mut model = Model::against(Against::PreviousWindow, vec![Duration::from_mins(5)]);
+    let nulls = Histogram::from_parts(&EVEN, 50, 0);
+    assert_eq!(model.see(100, EVEN, EVEN), ModelVerdict::Ok);
+    assert_eq!(model.see_more(300, &nulls, EVEN, 0), ModelVerdict::Drift(Cause::Schema), "and it stays so");
+    assert_eq!(model.monitor.judgement(0, 0).breach.unwrap().kind, BreachKind::Missing);
 }

@@ -1,5 +1,6 @@
 //! What one column looks like while nothing has changed, and how unlikely a stretch of it is then.
 
+use super::dispersion::Divisors;
 use crate::drift::binning::is_far_out;
 use crate::drift::score::{Bins, Reference};
 use crate::drift::tail::{ln_chi_square, ln_normal, ln_rate};
@@ -50,9 +51,6 @@ impl Statistic {
         }
     }
 }
-
-/// A number for each statistic: by how much the variance of a stretch exceeds that of independent rows.
-pub(super) type PerStatistic = [f64; Statistic::ALL.len()];
 
 /// Screens are this many standard deviations wide: nothing they keep back could be evidence at any sensible budget.
 const SCREEN: f64 = 3.0;
@@ -131,13 +129,12 @@ impl Null {
         Some((count(&self.baseline)? / self.n.max(1.0), count(cells)? / total.max(1.0)))
     }
 
-    /// The tails of a stretch with counts `cells` that stand out at all; `dispersion` divides what its rows are worth.
-    pub(super) fn tails(&self, cells: &[f64], dispersion: &PerStatistic, mut found: impl FnMut(Tail)) {
+    /// The tails of a stretch with counts `cells` that stand out at all; `divisors` divide what rows are worth.
+    pub(super) fn tails(&self, cells: &[f64], divisors: &Divisors, mut found: impl FnMut(Tail)) {
         let m: f64 = cells.iter().sum();
         if m <= 0.0 || self.n <= 0.0 {
             return;
         }
-        let dispersion = |statistic: Statistic| dispersion[statistic as usize];
         let mut found = |statistic: Statistic, ln_p| {
             found(Tail { statistic, ln_p, share: statistic.share(self.is_numeric) });
         };
@@ -149,7 +146,7 @@ impl Null {
                 let effective = n_numbers * m_numbers / (n_numbers + m_numbers);
                 let mut moved = |statistic, values: &[f64]| {
                     let mean = dot(values, cells) / m_numbers;
-                    let effective = effective / dispersion(statistic);
+                    let effective = effective / divisors.of_difference(statistic, n_numbers, m_numbers);
                     if mean * mean * effective > SCREEN * SCREEN {
                         let root = (2.0 * effective * tilt(&scores.shares, values, mean)).sqrt();
                         found(statistic, std::f64::consts::LN_2 + ln_normal(root));
@@ -164,7 +161,7 @@ impl Null {
         let mut rate = |statistic, b: f64, c: f64| {
             let expected = b * m / self.n;
             if (c - expected).powi(2) > SCREEN * SCREEN * (expected + c.min(1.0)) || (b == 0.0 && c > 0.0) {
-                let by = dispersion(statistic);
+                let by = divisors.stretch[statistic as usize];
                 found(statistic, ln_rate(b, self.n, c / by, m / by));
             }
         };
@@ -172,7 +169,7 @@ impl Null {
         rate(Statistic::Other, self.baseline[other], cells[other]);
         let beyond: f64 = self.beyond.iter().map(|&at| cells[at]).sum();
         rate(Statistic::Beyond, 0.0, beyond);
-        let by = dispersion(Statistic::Shape);
+        let by = divisors.of_difference(Statistic::Shape, self.n, m);
         let (chi_square, n_kept) = chi_square(&self.baseline, self.n, cells, m);
         let freedom = n_kept.saturating_sub(1);
         let noise = freedom as f64 + SCREEN * (2.0 * freedom as f64).sqrt();
@@ -183,9 +180,9 @@ impl Null {
         }
     }
 
-    /// What repeated requests make of the dispersion. A kind of value that the baseline never had breaks the contract
+    /// What repeated requests make of the divisors. A kind of value that the baseline never had breaks the contract
     /// however few requests bring it, so its rows count in full.
-    pub(super) fn with_repeats(&self, mut dispersion: PerStatistic, repeated: f64) -> PerStatistic {
+    pub(super) fn with_repeats(&self, mut divisors: Divisors, repeated: f64) -> Divisors {
         let cells = self.baseline.len();
         let never = |statistic| match statistic {
             Statistic::Missing => self.baseline[cells - 2] == 0.0,
@@ -194,9 +191,9 @@ impl Null {
             Statistic::Location | Statistic::Spread | Statistic::Shape => false,
         };
         for statistic in Statistic::ALL.into_iter().filter(|&statistic| !never(statistic)) {
-            dispersion[statistic as usize] *= repeated;
+            divisors.stretch[statistic as usize] *= repeated;
         }
-        dispersion
+        divisors
     }
 
     /// What two neighbouring stretches say of the variance between stretches: for each statistic 1 on average if rows

@@ -130,6 +130,24 @@ impl Reference {
         Ok(Self { bins, baseline, psi_bins, divergence })
     }
 
+    /// The same bins, as coarse as PSI's, with other counts in place of the baseline's: `counts` over the groups or categories,
+    /// then missing, then other.
+    ///
+    /// # Panics
+    /// If the counts are not over the bins that PSI is taken over.
+    #[must_use]
+    pub fn of_groups(&self, counts: &[u64]) -> Self {
+        let bins = match &self.bins {
+            Bins::Numeric { edges, groups, min, max, std } => {
+                let edges = groups.edges(edges);
+                let groups = Groups::one_per_bin(edges.n_bins());
+                Bins::Numeric { edges, groups, min: *min, max: *max, std: *std }
+            }
+            Bins::Categorical { n_categories } => Bins::Categorical { n_categories: *n_categories },
+        };
+        Self::new(bins, Histogram::from_counts(counts)).expect("a count for each bin that PSI is taken over")
+    }
+
     /// How values fall into bins.
     pub fn bins(&self) -> &Bins {
         &self.bins

@@ -50,7 +50,7 @@ fn counted(x: [u64; 4], y: [u64; 4], unexpected: &[&str]) -> ModelCounts {
 }
 
 const EVEN: [u64; 4] = [250; 4];
-const SKEWED: [u64; 4] = [700, 100, 100, 100];
+const SKEWED: [u64; 4] = [850, 50, 50, 50];
 
 /// Verdict and cause in every window, shortest first.
 fn verdicts(report: &ModelReport) -> Vec<(&'static str, Option<&'static str>)> {

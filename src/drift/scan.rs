@@ -243,12 +243,12 @@ impl Scan {
                     let history = &history[cells];
                     // What differs from its past for good would look like noise, and hide itself.
                     let changed = matches!(column.state, State::Changed(_));
-                    if !changed && history.iter().any(|&count| count > 0.0) {
-                        column.dispersion.learn(older.level, column.null.contrast(history, older_cells));
-                        column.dispersion.learn(older.level, column.null.contrast(history, newer_cells));
+                    let contrasts = if !changed && history.iter().any(|&count| count > 0.0) {
+                        &[older_cells, newer_cells].map(|cells| column.null.contrast(history, cells))[..]
                     } else {
-                        column.dispersion.learn(older.level, column.null.contrast(older_cells, newer_cells));
-                    }
+                        &[column.null.contrast(older_cells, newer_cells)]
+                    };
+                    column.dispersion.learn(older.level, contrasts);
                 }
             },
         );

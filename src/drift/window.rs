@@ -24,8 +24,8 @@ pub struct WindowRing {
     slot_ms: u64,
     /// Slots, each with the counts of all columns one after another; slot `k` is at `k % n`.
     slots: Box<[u32]>,
-    /// Whether a slot holds anything: clearing is most of what a long gap costs.
-    used: Box<[bool]>,
+    /// What a column of a slot holds at most; clearing empty slots is most of what a long gap would cost.
+    held: Box<[u64]>,
     totals: Box<[Histogram]>,
     now: Option<Timestamp>,
     last_row: Option<Timestamp>,
@@ -69,8 +69,8 @@ impl WindowRing {
         let stride: usize = totals.iter().map(|total| total.as_slice().len()).sum();
         // One more for the slot that is being filled. Zeroed memory, so slots that are never used are never touched.
         let slots = vec![0; stride * (n_slots + 1)].into();
-        let used = vec![false; n_slots + 1].into();
-        Self { length, slot_ms, slots, used, totals, now: None, last_row: None, n_unheld: 0 }
+        let held = vec![0; n_slots + 1].into();
+        Self { length, slot_ms, slots, held, totals, now: None, last_row: None, n_unheld: 0 }
     }
 
     /// Its length.
@@ -102,27 +102,40 @@ impl WindowRing {
         assert_eq!(counted.len(), self.totals.len(), "histograms of another model");
         self.advance(at);
         let slot = self.slot_of(at);
-        if self.newest() - slot >= self.used.len() as u64 {
+        if self.newest() - slot >= self.held.len() as u64 {
             return Added::Late;
         }
-        if counted.iter().all(|histogram| histogram.total() == 0) {
+        let largest = counted.iter().map(Histogram::total).max().unwrap_or(0);
+        if largest == 0 {
             return Added::Counted;
         }
         let place = self.place(slot);
-        self.used[place] = true;
+        self.held[place] = self.held[place].saturating_add(largest);
+        let has_room = u32::try_from(self.held[place]).is_ok();
         self.last_row = self.last_row.max(Some(at));
         let stride = self.stride();
         let mut rest = &mut self.slots[place * stride..(place + 1) * stride];
         for (total, counted) in self.totals.iter_mut().zip(counted) {
             assert_eq!(total.n_bins(), counted.n_bins(), "histograms over different bins");
             let (counts, others) = rest.split_at_mut(counted.as_slice().len());
-            for ((count, total), &more) in counts.iter_mut().zip(total.as_mut_slice()).zip(counted.as_slice())
-            {
-                // What the slot cannot hold must not be in the total either, or it would never leave it.
-                let held = u32::try_from(more).unwrap_or(u32::MAX).min(u32::MAX - *count);
-                *count += held;
-                *total += u64::from(held);
-                self.n_unheld += more - u64::from(held);
+            let pairs = counts.iter_mut().zip(total.as_mut_slice()).zip(counted.as_slice());
+            if has_room {
+                for ((count, total), &more) in pairs {
+                    #[expect(
+                        clippy::cast_possible_truncation,
+                        reason = "there is room for all of them together"
+                    )]
+                    (*count += more as u32);
+                    *total += more;
+                }
+            } else {
+                for ((count, total), &more) in pairs {
+                    // What the slot cannot hold must not be in the total either, or it would never leave it.
+                    let held = u32::try_from(more).unwrap_or(u32::MAX).min(u32::MAX - *count);
+                    *count += held;
+                    *total += u64::from(held);
+                    self.n_unheld += more - u64::from(held);
+                }
             }
             rest = others;
         }
@@ -137,7 +150,7 @@ impl WindowRing {
             return;
         };
         let (newest, target) = (self.slot_of(before), self.slot_of(now));
-        let n_entered = target.saturating_sub(newest).min(self.used.len() as u64);
+        let n_entered = target.saturating_sub(newest).min(self.held.len() as u64);
         for slot in target - n_entered.min(target)..target {
             self.forget(self.place(slot + 1));
         }
@@ -166,17 +179,17 @@ impl WindowRing {
 
     #[expect(clippy::cast_possible_truncation, reason = "below the number of slots")]
     fn place(&self, slot: u64) -> usize {
-        (slot % self.used.len() as u64) as usize
+        (slot % self.held.len() as u64) as usize
     }
 
     /// Counts in a slot.
     fn stride(&self) -> usize {
-        self.slots.len() / self.used.len()
+        self.slots.len() / self.held.len()
     }
 
     /// Takes a slot out of the totals.
     fn forget(&mut self, place: usize) {
-        if !std::mem::take(&mut self.used[place]) {
+        if std::mem::take(&mut self.held[place]) == 0 {
             return;
         }
         let stride = self.stride();

@@ -33,6 +33,17 @@ impl Divisors {
     /// Of independent rows.
     const NONE: Self = Self { baseline: [1.0; N], stretch: [1.0; N] };
 
+    /// Before anything is known.
+    const UNKNOWN: Self = {
+        let mut unknown = Self::NONE;
+        let mut at = 0;
+        while at < N {
+            unknown.stretch[at] += allowance(Statistic::ALL[at]);
+            at += 1;
+        }
+        unknown
+    };
+
     /// Of the variance of the difference between `n` rows of the baseline and `m` of the stretch.
     pub(super) fn of_difference(&self, statistic: Statistic, n: f64, m: f64) -> f64 {
         (self.baseline[statistic as usize] * m + self.stretch[statistic as usize] * n) / (n + m)
@@ -44,12 +55,9 @@ impl Divisors {
     }
 
     /// The worse of two, statistic by statistic.
-    fn max(mut self, other: &Self) -> Self {
-        for at in 0..N {
-            self.baseline[at] = f64::max(self.baseline[at], other.baseline[at]);
-            self.stretch[at] = f64::max(self.stretch[at], other.stretch[at]);
-        }
-        self
+    fn max(&self, other: &Self) -> Self {
+        let max = |a: &PerStatistic, b: &PerStatistic| std::array::from_fn(|at| f64::max(a[at], b[at]));
+        Self { baseline: max(&self.baseline, &other.baseline), stretch: max(&self.stretch, &other.stretch) }
     }
 }
 
@@ -60,6 +68,8 @@ impl Divisors {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Dispersion {
     levels: Vec<Level>,
+    /// One a level, apart from what they are made of: they are what every look reads.
+    divisors: Vec<Divisors>,
     is_none: bool,
 }
 
@@ -68,47 +78,37 @@ struct Level {
     n: PerStatistic,
     sum: PerStatistic,
     estimate: PerStatistic,
-    /// For what has not been seen yet, on top of 1.
-    allowed: PerStatistic,
-    divisors: Divisors,
+    hands_on: HandedOn,
 }
 
-impl Level {
-    fn new(estimate: PerStatistic) -> Self {
-        Self { n: [0.0; N], sum: [0.0; N], estimate, allowed: [0.0; N], divisors: Divisors::NONE }
-    }
-
-    /// The estimate, once it is more than chance; 1 until then.
-    fn seen(&self, at: usize) -> f64 {
-        let doubt = 2.0 * (2.0 / (PRIOR + self.n[at])).sqrt();
-        if self.estimate[at] > 1.0 + doubt { self.estimate[at] } else { 1.0 }
-    }
+/// What stretches of one length say of those of twice the length.
+#[derive(Clone, Copy, Debug)]
+struct HandedOn {
+    /// How much is known, in contrasts.
+    known: PerStatistic,
+    /// The estimate.
+    estimate: PerStatistic,
+    /// What it is expected to be at twice the length.
+    expected: PerStatistic,
+    /// How much may be unknown there at most, on top of 1.
+    bound: PerStatistic,
 }
 
 impl Dispersion {
     /// Nothing but that of independent rows.
     pub(super) fn of_independent_rows() -> Self {
-        Self { levels: Vec::new(), is_none: true }
+        Self { is_none: true, ..Self::default() }
     }
 
-    /// Takes in the contrast of a stretch of `2^level` looks with what came before it.
-    pub(super) fn learn(&mut self, level: u8, contrast: [Option<f64>; N]) {
+    /// Takes in contrasts of stretches of `2^level` looks with what came before them.
+    pub(super) fn learn(&mut self, level: u8, contrasts: &[[Option<f64>; N]]) {
         let level = usize::from(level);
         while self.levels.len() <= level {
-            let estimate = self.levels.last().map_or([1.0; N], |last| last.estimate);
-            self.levels.push(Level::new(estimate));
+            self.levels.push(Level::new(self.levels.last()));
+            self.divisors.push(Divisors::NONE);
         }
-        let known = &mut self.levels[level];
-        for (at, contrast) in contrast.into_iter().enumerate() {
-            let Some(contrast) = contrast else { continue };
-            // The very first ones say what is usual.
-            let cap = if known.n[at] < PRIOR { f64::INFINITY } else { CAP * known.estimate[at].max(1.0) };
-            known.sum[at] += contrast.min(cap);
-            known.n[at] += 1.0;
-            if known.n[at] > MEMORY {
-                known.n[at] *= 0.5;
-                known.sum[at] *= 0.5;
-            }
+        for contrast in contrasts {
+            self.levels[level].learn(contrast);
         }
         self.update(level);
     }
@@ -119,53 +119,100 @@ impl Dispersion {
         if self.is_none {
             return Divisors::NONE;
         }
-        let of_level = |level: u32| match self.levels.get(level as usize).or(self.levels.last()) {
-            Some(level) => level.divisors,
-            None => Divisors {
-                stretch: Statistic::ALL.map(|statistic| 1.0 + allowance(statistic)),
-                ..Divisors::NONE
-            },
+        let of_level = |level: u32| {
+            self.divisors.get(level as usize).or(self.divisors.last()).unwrap_or(&Divisors::UNKNOWN)
         };
         let (level, longer) = (n_looks.ilog2(), n_looks.next_power_of_two().ilog2());
-        if level == longer { of_level(level) } else { of_level(level).max(&of_level(longer)) }
+        if level == longer { *of_level(level) } else { of_level(level).max(of_level(longer)) }
     }
 
-    /// Every level leans on those below it, so all from `first` up change.
+    /// Every level leans on those below it, so all from `first` up change, as far up as that is felt.
     fn update(&mut self, first: usize) {
-        for at in 0..N {
-            let (mut known, mut expected, mut below) = (0.0, 1.0, 1.0);
-            let mut bound = f64::INFINITY;
-            for (idx, level) in self.levels.iter_mut().enumerate() {
-                // A level below tells as much as a quarter of its contrasts here would.
-                known = 0.25 * known + level.n[at];
-                if idx >= first {
-                    level.estimate[at] = (PRIOR * expected + level.sum[at]) / (PRIOR + level.n[at]);
-                    let unknown = allowance(Statistic::ALL[at]) / (1.0 + (known / ENOUGH).powi(4));
-                    level.allowed[at] = unknown.min(bound);
-                    let seen = level.seen(at);
-                    level.divisors.baseline[at] = seen;
-                    level.divisors.stretch[at] = seen * (1.0 + level.allowed[at]);
-                }
-                // Where shorter stretches are known to be independent, longer ones are not much less so.
-                bound = 1.25 * level.allowed[at] + 0.1 * (2.0 / known.max(0.1)).sqrt();
-                // Up to the length of a batch, the variance grows by as much from level to level, or more.
-                let growth = if level.seen(at) > 1.0 { (level.estimate[at] - below).max(0.0) } else { 0.0 };
-                below = level.estimate[at];
-                expected = below + growth;
+        let mut below = first.checked_sub(1).map_or(HandedOn::NOTHING, |below| self.levels[below].hands_on);
+        for (level, divisors) in self.levels.iter_mut().zip(&mut self.divisors).skip(first) {
+            let hands_on = level.update(&below, divisors);
+            if hands_on.is_near(&level.hands_on) {
+                break;
             }
+            level.hands_on = hands_on;
+            below = hands_on;
+        }
+    }
+}
+
+impl Level {
+    fn new(below: Option<&Self>) -> Self {
+        Self {
+            n: [0.0; N],
+            sum: [0.0; N],
+            estimate: below.map_or([1.0; N], |below| below.estimate),
+            hands_on: HandedOn::NOTHING,
+        }
+    }
+
+    fn learn(&mut self, contrast: &[Option<f64>; N]) {
+        for (at, contrast) in contrast.iter().enumerate() {
+            let Some(contrast) = contrast else { continue };
+            // The very first ones say what is usual.
+            let cap = if self.n[at] < PRIOR { f64::INFINITY } else { CAP * self.estimate[at].max(1.0) };
+            self.sum[at] += contrast.min(cap);
+            self.n[at] += 1.0;
+            if self.n[at] > MEMORY {
+                self.n[at] *= 0.5;
+                self.sum[at] *= 0.5;
+            }
+        }
+    }
+
+    fn update(&mut self, below: &HandedOn, divisors: &mut Divisors) -> HandedOn {
+        let mut hands_on = HandedOn::NOTHING;
+        for at in 0..N {
+            // A level below tells as much as a quarter of its contrasts here would.
+            let known = 0.25 * below.known[at] + self.n[at];
+            let estimate = (PRIOR * below.expected[at] + self.sum[at]) / (PRIOR + self.n[at]);
+            let doubt = 2.0 * (2.0 / (PRIOR + self.n[at])).sqrt();
+            let is_more_than_chance = estimate > 1.0 + doubt;
+            let seen = if is_more_than_chance { estimate } else { 1.0 };
+            let unknown = allowance(Statistic::ALL[at]) / (1.0 + (known / ENOUGH).powi(4));
+            let allowed = unknown.min(below.bound[at]);
+            self.estimate[at] = estimate;
+            divisors.baseline[at] = seen;
+            divisors.stretch[at] = seen * (1.0 + allowed);
+            hands_on.known[at] = known;
+            hands_on.estimate[at] = estimate;
+            // Up to the length of a batch, the variance grows by as much from level to level, or more.
+            let growth = if is_more_than_chance { (estimate - below.estimate[at]).max(0.0) } else { 0.0 };
+            hands_on.expected[at] = estimate + growth;
+            // Where shorter stretches are known to be independent, longer ones are not much less so.
+            hands_on.bound[at] = 1.25 * allowed + 0.1 * (2.0 / known.max(0.1)).sqrt();
         }
         // The mean over all directions that counts can vary in hides one that varies much: location and spread are the
         // likely ones, and what else there may be is met by doubling.
-        let known = [Statistic::Location, Statistic::Spread]
-            .map(|statistic| self.levels[0].n[statistic as usize] > 0.0);
-        for level in &mut self.levels[first..] {
-            for divisors in [&mut level.divisors.baseline, &mut level.divisors.stretch] {
-                let likely =
-                    divisors.iter().zip(known).filter(|(_, known)| *known).map(|(divisor, _)| *divisor);
-                let shape = 2.0 * divisors[Statistic::Shape as usize] - 1.0;
-                divisors[Statistic::Shape as usize] = likely.fold(shape, f64::max);
-            }
+        for divisors in [&mut divisors.baseline, &mut divisors.stretch] {
+            let likely = [Statistic::Location, Statistic::Spread]
+                .map(|statistic| statistic as usize)
+                .map(|at| if hands_on.known[at] > 0.0 { divisors[at] } else { 1.0 });
+            let shape = 2.0 * divisors[Statistic::Shape as usize] - 1.0;
+            divisors[Statistic::Shape as usize] = likely.into_iter().fold(shape, f64::max);
         }
+        hands_on
+    }
+}
+
+impl HandedOn {
+    /// What the shortest stretches lean on.
+    const NOTHING: Self =
+        Self { known: [0.0; N], estimate: [1.0; N], expected: [1.0; N], bound: [f64::INFINITY; N] };
+
+    /// Whether it makes no difference which of the two is handed on.
+    fn is_near(&self, other: &Self) -> bool {
+        let pairs = [
+            (&self.known, &other.known),
+            (&self.estimate, &other.estimate),
+            (&self.expected, &other.expected),
+            (&self.bound, &other.bound),
+        ];
+        pairs.into_iter().all(|(a, b)| (0..N).all(|at| (a[at] - b[at]).abs() <= 1e-3 * a[at].max(1.0)))
     }
 }
 
@@ -184,7 +231,7 @@ mod tests {
 
     fn learn(dispersion: &mut Dispersion, level: u8, contrasts: impl IntoIterator<Item = f64>) {
         for contrast in contrasts {
-            dispersion.learn(level, [Some(contrast); N]);
+            dispersion.learn(level, &[[Some(contrast); N]]);
         }
     }
 

@@ -170,11 +170,11 @@ impl Null {
         let beyond: f64 = self.beyond.iter().map(|&at| cells[at]).sum();
         rate(Statistic::Beyond, 0.0, beyond);
         let by = divisors.of_difference(Statistic::Shape, self.n, m);
-        let (chi_square, n_kept) = chi_square(&self.baseline, self.n, cells, m);
+        let ChiSquare { statistic, n_kept, least_ratio } = chi_square(&self.baseline, self.n, cells, m);
         let freedom = n_kept.saturating_sub(1);
         let noise = freedom as f64 + SCREEN * (2.0 * freedom as f64).sqrt();
-        // Where it matters the likelihood ratio is below twice Pearson's statistic, and that has no logarithms.
-        if 2.0 * chi_square > by * noise {
+        // Logarithms only where the likelihood ratio can be more than noise.
+        if statistic * most_of_pearson(least_ratio) > by * noise {
             let ratio = likelihood_ratio(&self.baseline, self.n, cells, m);
             found(Statistic::Shape, ln_chi_square(ratio / by, freedom));
         }
@@ -222,8 +222,8 @@ impl Null {
         contrast[Statistic::Missing as usize] = rate(older[missing], newer[missing]);
         contrast[Statistic::Other as usize] = rate(older[other], newer[other]);
         contrast[Statistic::Beyond as usize] = rate(beyond(older), beyond(newer));
-        let (chi_square, n_kept) = chi_square(older, n, newer, m);
-        contrast[Statistic::Shape as usize] = (n_kept > 1).then(|| chi_square / (n_kept - 1) as f64);
+        let ChiSquare { statistic, n_kept, .. } = chi_square(older, n, newer, m);
+        contrast[Statistic::Shape as usize] = (n_kept > 1).then(|| statistic / (n_kept - 1) as f64);
         contrast
     }
 }
@@ -307,16 +307,36 @@ fn tilt(shares: &[f64], values: &[f64], mean: f64) -> f64 {
     best
 }
 
-/// Pearson's statistic of two samples over the same cells, and how many cells are not empty on both sides.
-fn chi_square(a: &[f64], n: f64, b: &[f64], m: f64) -> (f64, usize) {
-    let (mut sum, mut n_kept) = (0.0, 0.0);
-    for (a, b) in a.iter().zip(b) {
+/// Pearson's statistic of two samples over the same cells.
+#[derive(Clone, Copy, Debug)]
+struct ChiSquare {
+    statistic: f64,
+    /// Cells that are not empty on both sides.
+    n_kept: usize,
+    /// The least of what either side has in a cell over what it would have if both were alike.
+    least_ratio: f64,
+}
+
+fn chi_square(a: &[f64], n: f64, b: &[f64], m: f64) -> ChiSquare {
+    let (mut sum, mut n_kept, mut least_a, mut least_b) = (0.0, 0.0, f64::INFINITY, f64::INFINITY);
+    for (&a, &b) in a.iter().zip(b) {
         let (both, difference) = (a + b, m * a - n * b);
-        sum += difference * difference / both.max(1.0); // whole numbers: below 1 is 0, and so is the difference
-        n_kept += f64::from(u8::from(both > 0.0));
+        let share = 1.0 / both.max(1.0); // whole numbers: below 1 is 0, and so is the difference
+        sum += difference * difference * share;
+        n_kept += if both > 0.0 { 1.0 } else { 0.0 };
+        least_a = f64::min(least_a, if both > 0.0 { a * share } else { 1.0 });
+        least_b = f64::min(least_b, if both > 0.0 { b * share } else { 1.0 });
     }
+    let least_ratio = (n + m) * f64::min(least_a / n, least_b / m);
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a number of cells")]
-    (sum / (n * m), n_kept as usize)
+    ChiSquare { statistic: sum / (n * m), n_kept: n_kept as usize, least_ratio }
+}
+
+/// The likelihood ratio is at most this many times Pearson's statistic where no cell has less than `x` times what it is expected to:
+/// the two are sums of `2(x ln x − x + 1)` and `(x − 1)²` with the same weights, and `x ln x − x + 1 ≤ (x − 1)² / (x + 1)` up to 1; above,
+/// the former is less than the latter.
+fn most_of_pearson(x: f64) -> f64 {
+    2.0 / (1.0 + x)
 }
 
 /// Twice the logarithm of the likelihood ratio of two samples having one distribution or two.
@@ -331,4 +351,23 @@ fn likelihood_ratio(a: &[f64], n: f64, b: &[f64], m: f64) -> f64 {
         })
         .sum();
     2.0 * sum
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::{collection::vec, prelude::*};
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn the_likelihood_ratio_is_within_its_bound(pairs in vec((0u32..200, 0u32..50), 2..15)) {
+            let (a, b): (Vec<_>, Vec<_>) = pairs.into_iter().map(|(a, b)| (f64::from(a), f64::from(b))).unzip();
+            let (n, m): (f64, f64) = (a.iter().sum(), b.iter().sum());
+            prop_assume!(n > 0.0 && m > 0.0);
+            let ChiSquare { statistic, least_ratio, .. } = chi_square(&a, n, &b, m);
+            let ratio = likelihood_ratio(&a, n, &b, m);
+            prop_assert!(ratio <= statistic * most_of_pearson(least_ratio) + 1e-9, "{ratio} over {statistic}, {least_ratio}");
+        }
+    }
 }

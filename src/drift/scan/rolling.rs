@@ -208,7 +208,7 @@ impl Column {
         let (Some(pair), None) = (&self.pair, &self.change) else { return };
         let null = Null::new(&pair.reference);
         let contrast = null.contrast(&cells(pair.reference.psi_bins()), &cells(&pair.counts));
-        self.dispersion.learn(0, contrast);
+        self.dispersion.learn(0, &[contrast]);
     }
 }
 

@@ -53,6 +53,7 @@ fn verdict_benches(criterion: &mut Criterion) {
         thresholds: vec![Thresholds::default(); N_FEATURES],
         rows_depend: true,
         against: Against::Baseline,
+        min_features: 1,
     };
     let mut monitor = Monitor::new(&references, N_FEATURES, settings);
     let mut n_looks = 0;

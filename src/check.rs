@@ -214,6 +214,7 @@ fn report(baseline: &Baseline, options: &CheckOptions, counted: Counted) -> Chec
         // One look has nothing to learn it from.
         rows_depend: false,
         against: Against::Baseline,
+        min_features: 1,
     };
     let mut monitor = Monitor::new(&references, n_features, settings);
     let is_text = |feature: &FeatureBaseline| matches!(feature.kind(), ColumnKind::Text);

@@ -155,6 +155,7 @@ impl<'a> Replay<'a> {
             thresholds: vec![thresholds; features.len()],
             rows_depend: true,
             against: options.against,
+            min_features: 1,
         };
         let references: Vec<_> = features.iter().map(|feature| feature.reference().clone()).collect();
         let n_features = features.iter().filter(|feature| feature.role == Role::Feature).count();

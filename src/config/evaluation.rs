@@ -26,6 +26,8 @@ pub struct RawEvaluation {
     pub sensitivity: RawSensitivity,
     /// What drift is measured from. Default `baseline`.
     pub reference: RawReference,
+    /// Share of a model's features that must drift for the model to; one of them is enough at 0, the default.
+    pub min_features: f64,
     /// Effects above which a feature has drifted.
     pub thresholds: FeatureThresholds,
 }
@@ -140,6 +142,7 @@ impl Default for RawEvaluation {
             false_alarms: Budget::default(),
             sensitivity: RawSensitivity::default(),
             reference: RawReference::default(),
+            min_features: 0.0,
             thresholds: FeatureThresholds::default(),
         }
     }
@@ -167,6 +170,8 @@ pub struct EvaluationConfig {
     pub false_alarms: Budget,
     /// What drift is measured from.
     pub against: Against,
+    /// Share of a model's features that must drift for the model to.
+    pub min_features: f64,
 }
 
 impl EvaluationConfig {
@@ -174,6 +179,7 @@ impl EvaluationConfig {
     pub fn settings<'a>(
         &self,
         columns: impl IntoIterator<Item = &'a str>,
+        n_features: usize,
         thresholds: &BTreeMap<String, FeatureThresholds>,
     ) -> Settings {
         let of_column =
@@ -185,6 +191,8 @@ impl EvaluationConfig {
             thresholds: columns.into_iter().map(of_column).collect(),
             rows_depend: true,
             against: self.against,
+            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share of them")]
+            min_features: (self.min_features * n_features as f64).ceil() as usize,
         }
     }
 }
@@ -231,6 +239,12 @@ impl TryFrom<RawEvaluation> for EvaluationConfig {
                 format!("is {}; a running daemon takes one per time, like `1 per 30d`", raw.false_alarms),
             ));
         }
+        if !(0.0..=1.0).contains(&raw.min_features) {
+            return Err(ConfigError::invalid(
+                "evaluation.min_features",
+                format!("is {}, must be a share, 0 to 1", raw.min_features),
+            ));
+        }
         if raw.min_samples == 0 {
             return Err(ConfigError::invalid("evaluation.min_samples", "must be at least 1"));
         }
@@ -246,6 +260,7 @@ impl TryFrom<RawEvaluation> for EvaluationConfig {
             thresholds,
             false_alarms: raw.false_alarms,
             against: raw.reference.into(),
+            min_features: raw.min_features,
         })
     }
 }

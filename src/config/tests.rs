@@ -1,3 +1,5 @@
+use std::collections::BTreeMap;
+
 use super::*;
 
 fn parse(yaml: &str) -> Result<Config, String> {
@@ -55,6 +57,8 @@ fn mistakes_are_named_by_key() {
     check_refused(&format!("{MINIMAL}\nevaluation: {{windows: [1s]}}"), "shorter than `evaluation.interval`");
     check_refused(&format!("{MINIMAL}\nevaluation: {{windows: [5m, 300s]}}"), "5m twice");
     check_refused(&format!("{MINIMAL}\nevaluation: {{thresholds: {{ks: 2}}}}"), "`evaluation.thresholds.ks`");
+    check_refused(&format!("{MINIMAL}\nevaluation: {{min_features: 2}}"), "`evaluation.min_features` is 2");
+    check_refused(&format!("{MINIMAL}\nevaluation: {{reference: last_week}}"), "same_hour_yesterday");
     check_refused(&format!("{MINIMAL}\npipeline: {{shards: 0}}"), "`pipeline.shards`");
     check_refused(
         "taps: [{proxy: {listen: 127.0.0.1:80, upstream: https://127.0.0.1}}]",
@@ -62,6 +66,15 @@ fn mistakes_are_named_by_key() {
     );
     let twice = "models: [{name: a, baseline: x}, {name: a, baseline: y}]";
     check_refused(&format!("{MINIMAL}\n{twice}"), "names model `a` version `` twice");
+}
+
+#[test]
+fn a_share_of_features_is_a_number_of_them_rounded_up() {
+    let yaml = format!("{MINIMAL}\nevaluation: {{min_features: 0.1, reference: same_hour_yesterday}}");
+    let evaluation = parse(&yaml).unwrap().evaluation;
+    assert_eq!(evaluation.against, crate::drift::scan::Against::SameHourYesterday);
+    let of = |n_features| evaluation.settings([], n_features, &BTreeMap::new()).min_features;
+    assert_eq!([of(1), of(10), of(11)], [1, 1, 2]);
 }
 
 #[test]

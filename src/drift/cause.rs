@@ -63,18 +63,19 @@ impl ModelVerdict {
     /// Brings the columns of a model together.
     ///
     /// `all_inputs_watched` says that `features` are everything the model predicts from; `contract_broken` that requests
-    /// break the contract more than the baseline itself did.
+    /// break the contract more than the baseline itself did; `min_features` how many features must drift for the model to.
     pub fn of(
         features: &[Finding],
         predictions: &[Finding],
-        all_inputs_watched: bool,
-        contract_broken: bool,
+        (all_inputs_watched, contract_broken): (bool, bool),
+        min_features: usize,
     ) -> Self {
         let any = |findings: &[Finding], verdict| findings.iter().any(|finding| finding.verdict == verdict);
         if contract_broken || any(features, FeatureVerdict::Schema) {
             return Self::Drift(Cause::Schema);
         }
-        if any(features, FeatureVerdict::Drift) {
+        let n_drifting = features.iter().filter(|feature| feature.verdict == FeatureVerdict::Drift).count();
+        if n_drifting >= min_features.max(1) {
             return Self::Drift(Cause::Input);
         }
         if predictions.iter().any(|finding| finding.verdict.is_alarm()) {
@@ -88,7 +89,7 @@ impl ModelVerdict {
         }
         let worst = features.iter().chain(predictions).map(|finding| finding.verdict).max();
         match worst {
-            Some(FeatureVerdict::Warning) => Self::Warning,
+            Some(FeatureVerdict::Warning | FeatureVerdict::Drift) => Self::Warning,
             Some(FeatureVerdict::Ok) => Self::Ok,
             _ => Self::NoData,
         }
@@ -131,7 +132,7 @@ mod tests {
         watched: bool,
         expected: ModelVerdict,
     ) {
-        let actual = ModelVerdict::of(&findings(features), &findings(predictions), watched, false);
+        let actual = ModelVerdict::of(&findings(features), &findings(predictions), (watched, false), 1);
         assert_eq!(actual, expected);
     }
 
@@ -147,7 +148,7 @@ mod tests {
     #[test]
     fn evidence_below_a_warning_keeps_the_model_from_being_blamed() {
         let moved_a_little = [Finding { verdict: Ok, evident: true }];
-        let verdict = ModelVerdict::of(&moved_a_little, &findings(&[Drift]), true, false);
+        let verdict = ModelVerdict::of(&moved_a_little, &findings(&[Drift]), (true, false), 1);
         assert_eq!(verdict, ModelVerdict::Drift(Cause::Unknown));
     }
 
@@ -160,7 +161,7 @@ mod tests {
 
     #[test]
     fn a_broken_contract_comes_first_and_needs_no_window() {
-        let verdict = ModelVerdict::of(&findings(&[Filling, Drift]), &findings(&[Drift]), true, true);
+        let verdict = ModelVerdict::of(&findings(&[Filling, Drift]), &findings(&[Drift]), (true, true), 1);
         assert_eq!(verdict, ModelVerdict::Drift(Cause::Schema));
     }
 
@@ -172,5 +173,18 @@ mod tests {
         check(&[], &[], true, ModelVerdict::NoData);
         assert_eq!(ModelVerdict::Drift(Cause::Model).cause(), Some(Cause::Model));
         assert_eq!(ModelVerdict::Warning.cause(), None);
+    }
+    #[test]
+    fn fewer_features_than_asked_for_are_a_warning() {
+        let of = |features: &[FeatureVerdict], predictions: &[FeatureVerdict]| {
+            ModelVerdict::of(&findings(features), &findings(predictions), (true, false), 2)
+        };
+        assert_eq!(of(&[Drift, Ok, Ok], &[Ok]), ModelVerdict::Warning);
+        assert_eq!(of(&[Drift, Drift, Ok], &[Ok]), ModelVerdict::Drift(Cause::Input));
+        assert_eq!(
+            of(&[Drift, Ok, Ok], &[Drift]),
+            ModelVerdict::Drift(Cause::Input),
+            "what came of it counts"
+        );
     }
 }

@@ -27,6 +27,8 @@ pub struct Settings {
     pub thresholds: Vec<Thresholds>,
     /// Whether rows depend on each other, as those of traffic do; how much is learnt from look to look.
     pub rows_depend: bool,
+    /// How many features must drift for the model to; one at least.
+    pub min_features: usize,
     /// What drift is measured from; the contract is the baseline's in any case.
     pub against: Against,
 }
@@ -39,6 +41,8 @@ pub struct Monitor {
     scan: Scan,
     windows: Vec<Watched>,
     since_last_look: Vec<Histogram>,
+    /// Whether all that the last look brought of a column lies in one fine bin.
+    stands_still: Vec<bool>,
     unexpected: Unexpected,
 }
 
@@ -73,7 +77,7 @@ pub enum BreachKind {
     Other,
     /// More of them lie far out of the baseline's range.
     OutOfRange,
-    /// All of them lie in one PSI group, and most of the baseline does not.
+    /// All of them lie in one PSI group that most of the baseline is not in, and the latest in one fine bin.
     Constant,
 }
 
@@ -160,6 +164,7 @@ impl Monitor {
             },
             windows: settings.windows.iter().map(watched).collect(),
             since_last_look: n_bins().map(Histogram::new).collect(),
+            stands_still: vec![false; references.len()],
             unexpected: Unexpected::default(),
             n_features,
             settings,
@@ -197,7 +202,10 @@ impl Monitor {
             for rolling in self.windows.iter_mut().filter_map(|window| window.rolling.as_mut()) {
                 rolling.look(now, folded());
             }
-            self.since_last_look.iter_mut().for_each(Histogram::clear);
+            for (stands_still, counted) in self.stands_still.iter_mut().zip(&mut self.since_last_look) {
+                *stands_still = counted.as_slice().iter().filter(|&&count| count > 0).count() == 1;
+                counted.clear();
+            }
         }
         self.hold_unexpected(now, references, n_rows, look.n_unexpected);
         for at in 0..self.windows.len() {
@@ -337,7 +345,7 @@ impl Monitor {
         let watched =
             all_inputs_watched && self.unexpected.last_seen.is_none_or(|seen| now.since(seen) > length);
         let broken = self.unexpected.is_broken && !is_stale;
-        let model = ModelVerdict::of(features, predictions, watched, broken);
+        let model = ModelVerdict::of(features, predictions, (watched, broken), self.settings.min_features);
         let window = &mut self.windows[at];
         (window.columns, window.model) = (columns, model);
     }
@@ -410,12 +418,13 @@ impl Monitor {
             (BreachKind::Other, Statistic::Other),
             (BreachKind::OutOfRange, Statistic::Beyond),
         ];
-        let breaches = shares.into_iter().filter_map(more_of).chain(constant(reference, counts));
+        let constant = self.stands_still[column].then(|| constant(reference, counts)).flatten();
+        let breaches = shares.into_iter().filter_map(more_of).chain(constant);
         breaches.max_by(|a, b| (a.share - a.baseline_share).total_cmp(&(b.share - b.baseline_share)))
     }
 }
 
-/// Whether all rows have all but one value: they lie in one group that less than half of the baseline is in, and some of it.
+/// Whether all rows lie in one group that less than half of the baseline is in, and some of it.
 fn constant(reference: &Reference, counts: &[u64]) -> Option<Breach> {
     let n_rows: u64 = counts.iter().sum();
     let at = counts[..counts.len() - 2].iter().position(|&count| count > 0 && count == n_rows)?;

@@ -42,6 +42,9 @@ pub struct ModelReport {
     pub reference: &'static str,
     /// Rows counted since the start.
     pub rows: RoleCounts,
+    /// When this version's first row was counted here, in seconds since the Unix epoch: a change with its onset about then
+    /// came with the version.
+    pub first_row_at: Option<f64>,
     /// When the last row was counted, in seconds since the Unix epoch.
     pub last_row_at: Option<f64>,
     /// The verdict in each window, shortest first.

@@ -50,6 +50,7 @@ pub(super) struct ModelState {
     told: Vec<Told>,
     since_last_look: Look,
     rows: RoleCounts,
+    first_row_at: Option<Timestamp>,
     last_row_at: Option<Timestamp>,
     violations: BTreeMap<(Option<usize>, ViolationReason), u64>,
     unexpected: BTreeSet<Box<str>>,
@@ -112,15 +113,12 @@ impl ModelState {
             .collect();
         let windows = context.evaluation.windows.clone();
         let n_columns = model.references.len();
+        let n_features = model.schema.range(Role::Feature).len();
+        let names = model.schema.columns().iter().map(|spec| &*spec.name);
+        let settings = context.evaluation.settings(names, n_features, &model.thresholds);
         let told = Told { columns: vec![FeatureVerdict::Filling; n_columns], model: ModelVerdict::NoData };
         Self {
-            monitor: Monitor::new(
-                &model.references,
-                model.schema.range(Role::Feature).len(),
-                context
-                    .evaluation
-                    .settings(model.schema.columns().iter().map(|spec| &*spec.name), &model.thresholds),
-            ),
+            monitor: Monitor::new(&model.references, n_features, settings),
             told: vec![told; windows.len()],
             windows,
             against: context.evaluation.against,
@@ -128,6 +126,7 @@ impl ModelState {
             series,
             columns,
             rows: RoleCounts::default(),
+            first_row_at: None,
             last_row_at: None,
             violations: BTreeMap::new(),
             unexpected: BTreeSet::new(),
@@ -159,6 +158,7 @@ impl ModelState {
         self.rows.prediction += n_predictions;
         self.series.add_rows(Role::Feature, n_features);
         self.series.add_rows(Role::Prediction, n_predictions);
+        self.first_row_at.get_or_insert(now);
         self.last_row_at = Some(now);
         self.series.set_last_row(seconds(now));
         self.monitor.add(now, &counts.histograms);
@@ -191,6 +191,7 @@ impl ModelState {
             },
             reference: self.against.as_str(),
             rows: self.rows,
+            first_row_at: self.first_row_at.map(seconds),
             last_row_at: self.last_row_at.map(seconds),
             windows,
             features,

@@ -41,6 +41,7 @@ impl Model {
             thresholds: vec![Thresholds::default(); 2],
             rows_depend: true,
             against,
+            min_features: 1,
         };
         Self { monitor: Monitor::new(&references, 1, settings), references, n_looks: 0 }
     }

@@ -140,7 +140,7 @@ def measure_alarms(n_streams: int, pool: ThreadPoolExecutor) -> list[list[str]]:
     for name, (draw, is_categorical) in STATIONARY.items():
         add(name, 1, 10, "1 per 1M rows", draw, is_categorical, 1_000_000)
     add("normal", 10, 50, "1 per 10M rows", normal, False, 1_000_000)
-    add("normal", 50, 50, "1 per 10M rows", normal, False, 1_000_000)
+    add("normal", 50, 50, "1 per 25M rows", normal, False, 1_000_000)
     add("normal", 500, 100, "1 per 10M rows", normal, False, 100_000)
     add("normal in batches of 50", 1, 10, "1 per 1M rows", batches, False, 1_000_000)
     add("normal in batches of 50", 10, 100, "1 per 10M rows", batches, False, 1_000_000)
@@ -173,7 +173,7 @@ def one_of_fifty(n_seeds: int, pool: ThreadPoolExecutor) -> float:
             stream = {f"x{at:02}": normal(rng, N_BEFORE + 5_000) for at in range(50)}
             stream["x07"][N_BEFORE:] += 0.5
             rows = write(directory / "rows.parquet", stream)
-            more = ["--tick-rows", "50", "--false-alarms", "1 per 10M rows"]
+            more = ["--tick-rows", "50", "--false-alarms", "1 per 25M rows"]
             return delay(told(replay(file, rows, "evidence", *more), EVIDENCE))
 
     return float(np.median(list(pool.map(one, range(n_seeds)))))
@@ -227,7 +227,7 @@ def main() -> None:
             rows, names = measure_delays(n_seeds, n_of_tools, pool)
             fifty = one_of_fifty(n_seeds, pool)
             texts["delays"] = markdown(["change", "goal", *names], rows) + (
-                f"\n\nOne of fifty features by 0.5 sd (baseline of 50,000 rows, a look every 50, one false alarm in 10 million rows, evidence): median "
+                f"\n\nOne of fifty features by 0.5 sd (baseline of 50,000 rows, a look every 50, one false alarm in 25 million rows, evidence): median "
                 f"{fifty:.0f} rows; goal 400.\n\n`practical` called a shift of 0.1 sd drift in {tiny_shift(n_seeds, pool)} of {n_seeds} streams of 100,000 rows."
             )
         if wanted("others"):

@@ -268,3 +268,29 @@ fn the_cause_is_right_for_models_of_scikit_learn() {
         }
     }
 }
+
+#[test]
+fn a_daily_rhythm_is_no_drift_from_yesterday_and_a_change_of_it_is() {
+    const ROWS_OF_DAY: usize = 17_280;
+    let directory = TempDir::new().unwrap();
+    let baseline = baseline(directory.path());
+    let mut rng = Rng::with_seed(3);
+    let row = std::cell::Cell::new(0usize);
+    let day = |_: &mut Rng, drawn: Row| {
+        let at = row.replace(row.get() + 1) as f64 / ROWS_OF_DAY as f64;
+        let higher = if at < 3.5 { 0.0 } else { 8.0 };
+        Row { x: drawn.x + 10.0 * (at * std::f64::consts::TAU).sin() + higher, ..drawn }
+    };
+    let input = rows(&mut rng, 4 * ROWS_OF_DAY, day);
+    let args = ["--rows-per-second", "0.2", "--tick-rows", "10"];
+    let told = changes(&replay(&baseline, &args, &input));
+    assert!(told[0]["row"].as_u64() < Some(ROWS_OF_DAY as u64), "the baseline has no rhythm: {told:#?}");
+
+    let args = [&args[..], &["--reference", "same_hour_yesterday", "--window", "2h"]].concat();
+    let told = changes(&replay(&baseline, &args, &input));
+    let (first, change) = (&told[0], ROWS_OF_DAY as u64 * 7 / 2);
+    let late = first["row"].as_u64().unwrap().checked_sub(change).expect("nothing before the change");
+    assert!(late < 1_440, "within the window: {first}");
+    let drift = told.iter().find(|change| change["verdict"] == "drift").expect("it is large");
+    assert_eq!((&drift["features"][0]["name"], &drift["cause"]), (&Value::from("x"), &Value::from("input")));
+}

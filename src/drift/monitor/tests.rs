@@ -183,7 +183,7 @@ fn the_rhythm_of_the_day_is_no_drift_from_the_same_hour_yesterday() {
     let mut model = Model::against(Against::SameHourYesterday, vec![Duration::from_hours(1)]);
     let said: Vec<_> = (0..24).flat_map(|_| hour(&mut model, rng, 0.0)).collect();
     assert!(said.iter().all(|verdict| *verdict == ModelVerdict::NoData), "there is no yesterday yet");
-    let said: Vec<_> = (0..48).flat_map(|_| hour(&mut model, rng, 0.0)).skip(LOOKS_PER_HOUR).collect();
+    let said: Vec<_> = (0..48).flat_map(|_| hour(&mut model, rng, 0.0)).skip(LOOKS_PER_HOUR + 70).collect();
     assert!(said.iter().all(|verdict| *verdict == ModelVerdict::Ok));
     let said = hour(&mut model, rng, 3.0);
     assert_eq!(said.last(), Some(&ModelVerdict::Drift(Cause::Input)));

@@ -64,6 +64,8 @@ pub struct Rolling {
     n_lag: u64,
     /// Of one column in one comparison.
     ln_level: f64,
+    /// The first slot with rows, which may have been under way.
+    first: Option<u64>,
     /// The slot that was being filled when the window was last compared.
     compared: u64,
     /// The same of the last comparison that was learnt from.
@@ -113,6 +115,7 @@ impl Rolling {
             n_slots,
             n_lag,
             ln_level: (alarms_per_comparison / columns.len().max(1) as f64).ln(),
+            first: None,
             compared: 0,
             learnt: 0,
             columns,
@@ -124,12 +127,16 @@ impl Rolling {
     pub fn look<'a>(&mut self, now: Timestamp, counted: impl IntoIterator<Item = &'a [u64]>) {
         self.past.add(now, counted.into_iter().flatten());
         let filling = self.past.slot_of(now);
+        let first = *self.first.get_or_insert(filling);
         if filling == self.compared {
             return;
         }
         self.compared = filling;
         let window = filling.saturating_sub(self.n_slots)..filling;
         let then = window.start.saturating_sub(self.n_lag)..window.end.saturating_sub(self.n_lag);
+        if then.start <= first {
+            return; // a part of a day is not like a day
+        }
         let (counts, reference) = (self.past.sum(&window), self.past.sum(&then));
         // Windows that overlap say the same of how much windows differ.
         let learns = filling - self.learnt >= self.n_slots;

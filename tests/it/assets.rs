@@ -164,7 +164,8 @@ fn every_flag_that_is_named_exists() {
         let output = Command::new(env!("CARGO_BIN_EXE_driftd")).args(args).arg("--help").output().unwrap();
         String::from_utf8(output.stdout).unwrap()
     };
-    let help: String = [&["run"][..], &["baseline", "build"], &["demo"]].into_iter().map(driftd).collect();
+    let help: String =
+        [&["run"][..], &["baseline", "build"], &["demo"], &["replay"]].into_iter().map(driftd).collect();
     let flags = |text: &str| -> BTreeSet<String> {
         let words =
             text.split(|character: char| !(character.is_ascii_alphanumeric() || "-_".contains(character)));

@@ -216,11 +216,11 @@ impl HandedOn {
     }
 }
 
-/// Added to the variance before anything is known of it, which is as much as a batch of fifty rows makes of it that share half of
-/// their variance. A kind of value that was never there has no contrasts, and is not to be missed for that.
+/// Added to the variance before anything is known of it: what batches of a dozen make of it that are all alike, or of twenty-five that share
+/// half of their variance. More of it would miss what is wrong from the first row on for longer. A kind of value that was never there has no contrasts, and is not to be missed for that.
 const fn allowance(statistic: Statistic) -> f64 {
     match statistic {
-        Statistic::Location | Statistic::Spread | Statistic::Shape => 24.0,
+        Statistic::Location | Statistic::Spread | Statistic::Shape => 12.0,
         Statistic::Missing | Statistic::Other | Statistic::Beyond => 0.5,
     }
 }
@@ -238,7 +238,7 @@ mod tests {
     #[test]
     fn independent_rows_are_worth_what_they_are() {
         let mut dispersion = Dispersion::default();
-        assert!((dispersion.of_stretch(8).stretch[0] - 25.0).abs() < 1e-12, "nothing is known yet");
+        assert!((dispersion.of_stretch(8).stretch[0] - 13.0).abs() < 1e-12, "nothing is known yet");
         learn(&mut dispersion, 0, [0.1, 2.0, 0.4, 1.5].repeat(50));
         learn(&mut dispersion, 1, [0.1, 2.0, 0.4, 1.5].repeat(25));
         assert!((1.0..1.01).contains(&dispersion.of_stretch(1).stretch[0]));

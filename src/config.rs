@@ -211,19 +211,7 @@ impl TryFrom<RawConfig> for Config {
                 ));
             }
         };
-        let models: Vec<_> = raw.models.into_iter().map(ModelConfig::try_from).collect::<Result<_, _>>()?;
-        for (idx, model) in models.iter().enumerate() {
-            if models[..idx].iter().any(|other| other.name == model.name && other.version == model.version) {
-                return Err(ConfigError::invalid(
-                    "models",
-                    format!(
-                        "names model `{}` version `{}` twice; give each its own `version`",
-                        model.name.as_deref().unwrap_or(""),
-                        model.version.as_deref().unwrap_or("")
-                    ),
-                ));
-            }
-        }
+        let models = ModelConfig::all(raw.models)?;
         if !(1..=256).contains(&raw.pipeline.shards) {
             return Err(ConfigError::invalid("pipeline.shards", "must be between 1 and 256"));
         }

@@ -15,8 +15,9 @@ pub struct RawModel {
     pub name: Option<String>,
     /// The label `version`, and the version in request paths where they carry one. Absent: the baseline's.
     pub version: Option<String>,
-    /// The baseline file, from `driftd baseline build`.
-    pub baseline: PathBuf,
+    /// The baseline file, from `driftd baseline build`. Absent: that of the first entry of the same name which has one,
+    /// borrowed until the version has its own.
+    pub baseline: Option<PathBuf>,
     /// Thresholds of single features and predictions, by name; what is not given is that of `evaluation.thresholds`.
     #[serde(default)]
     pub thresholds: BTreeMap<String, FeatureThresholds>,
@@ -31,6 +32,8 @@ pub struct ModelConfig {
     pub version: Option<String>,
     /// Its baseline file.
     pub baseline: PathBuf,
+    /// Whether that is another version's.
+    pub is_borrowed: bool,
     /// Thresholds of single columns, by name.
     pub thresholds: BTreeMap<String, FeatureThresholds>,
 }
@@ -38,17 +41,57 @@ pub struct ModelConfig {
 impl ModelConfig {
     /// Named as its baseline says.
     pub fn new(baseline: impl Into<PathBuf>) -> Self {
-        Self { name: None, version: None, baseline: baseline.into(), thresholds: BTreeMap::new() }
+        Self {
+            name: None,
+            version: None,
+            baseline: baseline.into(),
+            is_borrowed: false,
+            thresholds: BTreeMap::new(),
+        }
     }
-}
 
-impl TryFrom<RawModel> for ModelConfig {
-    type Error = ConfigError;
+    /// All models of a file.
+    pub(super) fn all(raw: Vec<RawModel>) -> Result<Vec<Self>, ConfigError> {
+        let lenders: Vec<_> =
+            raw.iter().filter_map(|model| Some((model.name.clone()?, model.baseline.clone()?))).collect();
+        let models = raw.into_iter().map(|model| Self::of(model, &lenders)).collect::<Result<Vec<_>, _>>()?;
+        for (idx, model) in models.iter().enumerate() {
+            if models[..idx].iter().any(|other| other.name == model.name && other.version == model.version) {
+                return Err(ConfigError::invalid(
+                    "models",
+                    format!(
+                        "names model `{}` version `{}` twice; give each its own `version`",
+                        model.name.as_deref().unwrap_or(""),
+                        model.version.as_deref().unwrap_or("")
+                    ),
+                ));
+            }
+        }
+        Ok(models)
+    }
 
-    fn try_from(RawModel { name, version, baseline, thresholds }: RawModel) -> Result<Self, ConfigError> {
+    fn of(raw: RawModel, lenders: &[(String, PathBuf)]) -> Result<Self, ConfigError> {
+        let RawModel { name, version, baseline, thresholds } = raw;
         for (feature, thresholds) in &thresholds {
             thresholds.check(&format!("models.thresholds.{feature}"))?;
         }
-        Ok(Self { name, version, baseline, thresholds })
+        let is_borrowed = baseline.is_none();
+        let of_stable = || lenders.iter().find(|(lender, _)| Some(lender) == name.as_ref());
+        let Some(baseline) = baseline.or_else(|| Some(of_stable()?.1.clone())) else {
+            return Err(ConfigError::invalid(
+                "models.baseline",
+                format!(
+                    "is missing for model `{}`, and no entry of that name has one to borrow; write its path",
+                    name.unwrap_or_default()
+                ),
+            ));
+        };
+        if is_borrowed && version.is_none() {
+            return Err(ConfigError::invalid(
+                "models.version",
+                "is missing where the baseline is borrowed; write the version that has none of its own",
+            ));
+        }
+        Ok(Self { name, version, baseline, is_borrowed, thresholds })
     }
 }

@@ -69,6 +69,25 @@ fn mistakes_are_named_by_key() {
 }
 
 #[test]
+fn a_version_without_a_baseline_borrows_that_of_the_same_name() {
+    let models = |models: &str| MINIMAL.to_owned() + "\nmodels:\n" + models;
+    let yaml = models(
+        "  - {name: a, version: '2'}\n  - {name: b, baseline: b.json}\n  - {name: a, version: '1', baseline: a.json}",
+    );
+    let models_of_a: Vec<_> =
+        parse(&yaml).unwrap().models.into_iter().map(|model| (model.baseline, model.is_borrowed)).collect();
+    assert_eq!(models_of_a, [("a.json".into(), true), ("b.json".into(), false), ("a.json".into(), false)]);
+    check_refused(
+        &models("  - {name: a, version: '2'}\n  - {name: b, baseline: b.json}"),
+        "no entry of that name",
+    );
+    check_refused(
+        &models("  - {name: a, baseline: a.json, version: '1'}\n  - {name: a}"),
+        "`models.version` is missing",
+    );
+}
+
+#[test]
 fn a_share_of_features_is_a_number_of_them_rounded_up() {
     let yaml = format!("{MINIMAL}\nevaluation: {{min_features: 0.1, reference: same_hour_yesterday}}");
     let evaluation = parse(&yaml).unwrap().evaluation;

@@ -19,6 +19,8 @@ pub struct Model {
     pub version: String,
     /// What the model looked like in training.
     pub baseline: Baseline,
+    /// Whether that was another version.
+    pub is_borrowed: bool,
     /// Its columns, as decoders see them.
     pub schema: Schema,
     /// What each column is scored against, in the order of the schema.
@@ -46,6 +48,7 @@ impl Model {
             name: given(&config.name, baseline.model()),
             version: given(&config.version, baseline.version()),
             baseline,
+            is_borrowed: config.is_borrowed,
             schema,
             references,
             recorders,

@@ -64,6 +64,8 @@ pub struct BaselineReport {
     pub sha256: String,
     /// Rows it was built from.
     pub rows: u64,
+    /// Whether it is another version's, for want of its own.
+    pub borrowed: bool,
 }
 
 /// A count for each role.

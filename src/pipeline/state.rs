@@ -107,7 +107,7 @@ impl ModelState {
             model: model.name.clone(),
             version: model.version.clone(),
         };
-        let series = context.metrics.of_model(labels, model.baseline.sha256());
+        let series = context.metrics.of_model(labels, model.baseline.sha256(), model.is_borrowed);
         let columns = (0..model.references.len())
             .map(|idx| ColumnState::new(idx, &model, &series, context, process))
             .collect();
@@ -188,6 +188,7 @@ impl ModelState {
             baseline: BaselineReport {
                 sha256: self.model.baseline.sha256().to_owned(),
                 rows: self.model.baseline.rows(),
+                borrowed: self.model.is_borrowed,
             },
             reference: self.against.as_str(),
             rows: self.rows,

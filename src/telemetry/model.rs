@@ -150,8 +150,9 @@ impl ModelMetrics {
     }
 
     /// The series of one model, which exist from now on.
-    pub fn of_model(&self, labels: ModelLabels, baseline_sha256: &str) -> ModelSeries {
-        self.baseline_info.with_label_values(&labels.with(&[baseline_sha256, "false"])).set(1);
+    pub fn of_model(&self, labels: ModelLabels, baseline_sha256: &str, is_borrowed: bool) -> ModelSeries {
+        let borrowed = if is_borrowed { "true" } else { "false" };
+        self.baseline_info.with_label_values(&labels.with(&[baseline_sha256, borrowed])).set(1);
         let rows = [Role::Feature, Role::Prediction]
             .map(|role| self.rows.with_label_values(&labels.with(&[role.as_str()])));
         let series = ModelSeries { families: self.clone(), labels, rows };

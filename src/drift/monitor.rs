@@ -1,15 +1,16 @@
 //! One model over time: its windows, since when each column differs, and what that makes of the model.
 
-use std::collections::VecDeque;
+mod unexpected;
+
 use std::time::Duration;
 
 use super::cause::{Finding, ModelVerdict};
 use super::evidence::Evidence;
 use super::scan::{Against, Change, MIN_EFFECT_ROWS, Repeats, Rolling, Scan, Statistic};
-use super::tail::ln_rate;
 use super::verdict::{Effect, FeatureVerdict, Thresholds};
 use super::window::{Added, DEFAULT_SLOTS, WindowRing, WindowState};
 use super::{Histogram, Reference, Timestamp};
+use unexpected::Unexpected;
 
 /// That a column has changed is known when it is asked how; this is the p-value of a share that answers.
 const BREACH_P: f64 = 1e-4;
@@ -125,17 +126,6 @@ pub struct Look {
     pub all_inputs_watched: bool,
 }
 
-/// Looks that are told apart where unexpected features are held against the budget; of more, neighbours become one.
-const MAX_LOOKS: usize = 64;
-
-/// Rows with features that the baseline does not know, over the shortest window.
-#[derive(Clone, Debug, Default)]
-struct Unexpected {
-    looks: VecDeque<(Timestamp, u64, u64)>,
-    last_seen: Option<Timestamp>,
-    is_broken: bool,
-}
-
 impl Monitor {
     /// Over the columns of one model, features before predictions.
     pub fn new(references: &[Reference], n_features: usize, settings: Settings) -> Self {
@@ -165,7 +155,10 @@ impl Monitor {
             windows: settings.windows.iter().map(watched).collect(),
             since_last_look: n_bins().map(Histogram::new).collect(),
             stands_still: vec![false; references.len()],
-            unexpected: Unexpected::default(),
+            unexpected: Unexpected::new(
+                settings.windows.first().copied().unwrap_or_default(),
+                settings.alarms_per_look,
+            ),
             n_features,
             settings,
         }
@@ -207,7 +200,9 @@ impl Monitor {
                 counted.clear();
             }
         }
-        self.hold_unexpected(now, references, n_rows, look.n_unexpected);
+        let n_baseline = references.first().map_or(0, |reference| reference.baseline().total());
+        let threshold = self.settings.thresholds.first().map_or(1.0, |thresholds| thresholds.violations);
+        self.unexpected.look(now, (look.n_unexpected, n_rows), n_baseline, threshold);
         for at in 0..self.windows.len() {
             self.judge_window(at, now, references, look.all_inputs_watched);
         }
@@ -256,7 +251,7 @@ impl Monitor {
 
     /// Whether requests come with features that the baseline does not know, more often than by accident.
     pub fn has_unexpected(&self) -> bool {
-        self.unexpected.is_broken
+        self.unexpected.is_broken()
     }
 
     /// Evidence of the last look over what an alarm takes, features or predictions.
@@ -273,39 +268,6 @@ impl Monitor {
     /// About how many rows show a normal feature's mean to have moved; see [`Scan::rows_to_shift`].
     pub fn rows_to_shift(&self, shift: f64, rows_per_look: f64) -> Option<f64> {
         self.scan.rows_to_shift(shift, rows_per_look)
-    }
-
-    fn hold_unexpected(&mut self, now: Timestamp, references: &[Reference], n_rows: u64, n_unexpected: u64) {
-        let Unexpected { looks, last_seen, is_broken } = &mut self.unexpected;
-        let shortest = self.settings.windows.first().copied().unwrap_or_default();
-        if n_unexpected > 0 {
-            *last_seen = Some(now);
-        }
-        if n_rows + n_unexpected > 0 {
-            looks.push_back((now, n_unexpected, n_rows.max(n_unexpected)));
-        }
-        while looks.front().is_some_and(|(at, ..)| now.since(*at) > shortest) {
-            looks.pop_front();
-        }
-        if looks.len() > MAX_LOOKS {
-            let pairs = looks.make_contiguous().chunks(2);
-            *looks = pairs
-                .map(|pair| {
-                    pair.iter()
-                        .copied()
-                        .fold((now, 0, 0), |sum, look| (look.0, sum.1 + look.1, sum.2 + look.2))
-                })
-                .collect();
-        }
-        let n_baseline = references.first().map_or(0, |reference| reference.baseline().total());
-        let threshold = self.settings.thresholds.first().map_or(1.0, |thresholds| thresholds.violations);
-        let (mut unexpected, mut rows) = (0, 0);
-        *is_broken = looks.iter().rev().any(|(_, n_unexpected, n_rows)| {
-            unexpected += n_unexpected;
-            rows += n_rows;
-            let (c, m) = (unexpected as f64, rows as f64);
-            c >= threshold * m && ln_rate(0.0, n_baseline as f64, c, m) <= self.settings.alarms_per_look.ln()
-        });
     }
 
     fn judge_window(
@@ -343,8 +305,8 @@ impl Monitor {
             .collect();
         let (features, predictions) = findings.split_at(self.n_features);
         let watched =
-            all_inputs_watched && self.unexpected.last_seen.is_none_or(|seen| now.since(seen) > length);
-        let broken = self.unexpected.is_broken && !is_stale;
+            all_inputs_watched && self.unexpected.last_seen().is_none_or(|seen| now.since(seen) > length);
+        let broken = self.unexpected.is_broken() && !is_stale;
         let model = ModelVerdict::of(features, predictions, (watched, broken), self.settings.min_features);
         let window = &mut self.windows[at];
         (window.columns, window.model) = (columns, model);

@@ -12,6 +12,7 @@
 
 mod blocks;
 mod dispersion;
+mod held;
 mod null;
 mod past;
 mod rolling;
@@ -19,12 +20,14 @@ mod rolling;
 use std::ops::{AddAssign, Range};
 use std::time::Duration;
 
-use super::tail::{ln_e_value, ln_rate, normal_quantile};
+use super::tail::{ln_rate, normal_quantile};
 use super::{Reference, Timestamp};
 use blocks::{Block, Blocks, add};
-use dispersion::{Dispersion, Divisors};
+use dispersion::Dispersion;
+pub use held::Change;
+use held::Held;
+use null::Null;
 pub use null::Statistic;
-use null::{Null, Tail};
 pub use rolling::{Against, Pair, Rolling};
 
 /// Rows of an effect: fewer than these make it too uncertain to be held against a threshold.
@@ -35,9 +38,6 @@ const STRETCHES_PER_LEVEL: f64 = 1.0;
 
 /// A column without evidence in this many times the rows that gave it is itself again.
 const RECOVERY: f64 = 2.0;
-
-/// p-value above which rows look like the baseline.
-const RECOVERED_P: f64 = 0.01;
 
 /// What a row is worth to the mean rank over ten groups, where the mean of a normal feature has moved, of what it is worth
 /// to a t-test: 3/π by ranks, and a little less by groups.
@@ -79,78 +79,6 @@ enum State {
         since: Timestamp,
     },
     Changed(Change),
-}
-
-/// Evidence that a column differs from its baseline.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Change {
-    /// The statistic that gave most of it.
-    pub statistic: Statistic,
-    /// About when it began, to within a quarter of how long that had been when it was found.
-    pub onset: Timestamp,
-    /// When it was found.
-    pub found: Timestamp,
-    /// Rows it took.
-    pub n_rows: f64,
-    /// What those were worth as independent ones.
-    pub n_effective: f64,
-    /// The logarithm of its p-value.
-    pub ln_p: f64,
-    /// The logarithm of the p-value it took.
-    pub ln_level: f64,
-}
-
-impl Change {
-    /// How much more evidence there was than it took, as a logarithm.
-    fn excess(&self) -> f64 {
-        self.ln_level - self.ln_p
-    }
-}
-
-/// What holding one stretch of one column against its null gave.
-#[derive(Clone, Copy, Debug)]
-struct Held {
-    /// The statistic that stands out most, and by what its rows were divided.
-    worst: Option<(Tail, f64)>,
-    evidence: f64,
-    /// The smallest p-value, no statistic weighing more than another.
-    least_ln_p: f64,
-    ln_level: f64,
-}
-
-impl Held {
-    fn new(null: &Null, cells: &[f64], divisors: &Divisors, ln_level: f64) -> Self {
-        let mut worst: Option<(Tail, f64)> = None;
-        let (mut evidence, mut least_ln_p) = (0.0, 0.0);
-        null.tails(cells, divisors, |tail| {
-            least_ln_p = f64::min(least_ln_p, tail.ln_p);
-            evidence += (ln_level + ln_e_value(tail.ln_p) + (tail.ln_p - tail.ln_weighted())).exp();
-            if worst.is_none_or(|(worst, _)| tail.ln_weighted() < worst.ln_weighted()) {
-                worst = Some((tail, divisors.stretch[tail.statistic as usize]));
-            }
-        });
-        Self { worst, evidence, least_ln_p, ln_level }
-    }
-
-    /// The change that it shows, if the evidence is enough: in rows `cells` from `onset` to `found`.
-    fn change(&self, cells: &[f64], (onset, found): (Timestamp, Timestamp)) -> Option<Change> {
-        let (tail, by) = self.worst.filter(|(tail, _)| tail.ln_weighted() <= self.ln_level)?;
-        let n_rows: f64 = cells.iter().sum();
-        Some(Change {
-            statistic: tail.statistic,
-            onset,
-            found,
-            n_rows,
-            n_effective: n_rows / by,
-            ln_p: tail.ln_weighted(),
-            ln_level: self.ln_level,
-        })
-    }
-
-    /// Whether nothing stands out.
-    fn is_quiet(&self) -> bool {
-        self.least_ln_p > RECOVERED_P.ln()
-    }
 }
 
 /// How many rows a look repeats: `Σ m² − Σ m` over requests seen `m` times.

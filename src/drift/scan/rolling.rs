@@ -8,9 +8,10 @@ use std::ops::Range;
 use std::time::Duration;
 
 use super::dispersion::Dispersion;
+use super::held::{Change, Held};
 use super::null::Null;
 use super::past::Past;
-use super::{Change, Held};
+
 use crate::drift::{Reference, Timestamp};
 
 const DAY: Duration = Duration::from_hours(24);

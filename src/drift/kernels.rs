@@ -13,6 +13,7 @@ mod grid;
 mod ln;
 mod scalar;
 mod search;
+mod stretch;
 mod tables;
 
 #[cfg(target_arch = "x86_64")]
@@ -32,6 +33,7 @@ pub use codes::record_codes;
 pub use divergence::{Divergence, Divergences};
 use grid::Grid;
 use search::Search;
+pub use stretch::{StretchSums, Sums, add};
 
 use super::{BinEdges, Histogram};
 

@@ -20,9 +20,10 @@ mod rolling;
 use std::ops::{AddAssign, Range};
 use std::time::Duration;
 
+use super::kernels::add;
 use super::tail::{ln_rate, normal_quantile};
 use super::{Reference, Timestamp};
-use blocks::{Block, Blocks, add};
+use blocks::{Block, Blocks};
 use dispersion::Dispersion;
 pub use held::Change;
 use held::Held;

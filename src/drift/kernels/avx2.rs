@@ -9,6 +9,7 @@ use std::arch::x86_64::*;
 
 use super::divergence::{Divergence, Divergences};
 use super::grid::{HALF, Linear, MISSING_CELL, Symlog};
+use super::stretch::{StretchSums, Sums, add_pass};
 
 const LANES: usize = 4;
 
@@ -128,4 +129,24 @@ pub(super) fn divergences(baseline: &Divergence, current: &[u64], n_current: u64
     }
     // SAFETY: a `Divergence` holds this kernel only if `available` found AVX2 and FMA.
     unsafe { pass(baseline, current, n_current) }
+}
+
+/// [`StretchSums::pass`] by these vectors.
+pub(super) fn stretch_sums(null: &StretchSums, cells: &[f64]) -> Sums {
+    #[target_feature(enable = "avx2,fma")]
+    fn pass(null: &StretchSums, cells: &[f64]) -> Sums {
+        null.pass(cells)
+    }
+    // SAFETY: a `StretchSums` holds this kernel only if `available` found AVX2 and FMA.
+    unsafe { pass(null, cells) }
+}
+
+/// [`add_pass`] by these vectors.
+pub(super) fn add(sum: &mut [f64], counts: &[f64]) {
+    #[target_feature(enable = "avx2")]
+    fn pass(sum: &mut [f64], counts: &[f64]) {
+        add_pass(sum, counts);
+    }
+    // SAFETY: this is called only where the best kernel that `available` found has AVX2.
+    unsafe { pass(sum, counts) }
 }

@@ -1,6 +1,7 @@
 //! What was counted lately in fine steps, and long ago in coarse ones.
 
 use crate::drift::Timestamp;
+use crate::drift::kernels::add;
 
 /// Blocks of one size that are kept before the two oldest become one of twice the size: the start of every stretch that
 /// ends now is known to a quarter of its length or better.
@@ -100,14 +101,7 @@ impl Blocks {
     }
 }
 
-/// Adds counts to a sum of the same columns.
-pub(super) fn add(sum: &mut [f64], counts: &[f64]) {
-    for (sum, count) in sum.iter_mut().zip(counts) {
-        *sum += count;
-    }
-}
-
-/// Takes them off again: exact, as counts are whole numbers.
+/// Takes counts off a sum again: exact, as counts are whole numbers.
 fn subtract(sum: &mut [f64], counts: &[f64]) {
     for (sum, count) in sum.iter_mut().zip(counts) {
         *sum -= count;

@@ -50,8 +50,8 @@ impl Divisors {
     }
 
     /// The same where the baseline is as little known as the stretch.
-    pub(super) fn of_equals(self) -> Self {
-        Self { baseline: self.stretch, ..self }
+    pub(super) fn of_equals(&self) -> Self {
+        Self { baseline: self.stretch, stretch: self.stretch }
     }
 
     /// The worse of two, statistic by statistic.
@@ -70,6 +70,8 @@ pub(super) struct Dispersion {
     levels: Vec<Level>,
     /// One a level, apart from what they are made of: they are what every look reads.
     divisors: Vec<Divisors>,
+    /// The worse of a level and the next, for stretches between the two.
+    between: Vec<Divisors>,
     is_none: bool,
 }
 
@@ -106,6 +108,7 @@ impl Dispersion {
         while self.levels.len() <= level {
             self.levels.push(Level::new(self.levels.last()));
             self.divisors.push(Divisors::NONE);
+            self.between.push(Divisors::NONE);
         }
         for contrast in contrasts {
             self.levels[level].learn(contrast);
@@ -115,27 +118,33 @@ impl Dispersion {
 
     /// By what to divide the rows of a stretch of so many looks; 1 or more. Of the lengths that are known, the two it lies
     /// between, the worse one counts: rows of one batch count for less the longer the stretch, up to the length of a batch.
-    pub(super) fn of_stretch(&self, n_looks: u64) -> Divisors {
+    pub(super) fn of_stretch(&self, n_looks: u64) -> &Divisors {
         if self.is_none {
-            return Divisors::NONE;
+            return &Divisors::NONE;
         }
-        let of_level = |level: u32| {
-            self.divisors.get(level as usize).or(self.divisors.last()).unwrap_or(&Divisors::UNKNOWN)
-        };
-        let (level, longer) = (n_looks.ilog2(), n_looks.next_power_of_two().ilog2());
-        if level == longer { *of_level(level) } else { of_level(level).max(of_level(longer)) }
+        let of_levels = if n_looks.is_power_of_two() { &self.divisors } else { &self.between };
+        of_levels.get(n_looks.ilog2() as usize).or(self.divisors.last()).unwrap_or(&Divisors::UNKNOWN)
     }
 
     /// Every level leans on those below it, so all from `first` up change, as far up as that is felt.
     fn update(&mut self, first: usize) {
         let mut below = first.checked_sub(1).map_or(HandedOn::NOTHING, |below| self.levels[below].hands_on);
-        for (level, divisors) in self.levels.iter_mut().zip(&mut self.divisors).skip(first) {
-            let hands_on = level.update(&below, divisors);
-            if hands_on.is_near(&level.hands_on) {
+        for at in first..self.levels.len() {
+            let hands_on = self.levels[at].update(&below, &mut self.divisors[at]);
+            self.meet(at);
+            if hands_on.is_near(&self.levels[at].hands_on) {
                 break;
             }
-            level.hands_on = hands_on;
+            self.levels[at].hands_on = hands_on;
             below = hands_on;
+        }
+    }
+
+    /// Takes in between levels what changed of one.
+    fn meet(&mut self, level: usize) {
+        for shorter in level.saturating_sub(1)..=level {
+            let longer = usize::min(shorter + 1, self.divisors.len() - 1);
+            self.between[shorter] = self.divisors[shorter].max(&self.divisors[longer]);
         }
     }
 }

@@ -1,7 +1,10 @@
 //! What one column looks like while nothing has changed, and how unlikely a stretch of it is then.
 
+use std::borrow::Cow;
+
 use super::dispersion::Divisors;
 use crate::drift::binning::is_far_out;
+use crate::drift::kernels::StretchSums;
 use crate::drift::score::{Bins, Reference};
 use crate::drift::tail::{ln_chi_square, ln_normal, ln_rate};
 use statrs::distribution::{ContinuousCDF, Normal};
@@ -63,6 +66,7 @@ pub(super) struct Null {
     is_numeric: bool,
     /// Numbers only: categories have no order.
     scores: Option<Scores>,
+    sums: StretchSums,
     /// Cells that no row of the baseline is in and that lie far outside of its range.
     beyond: Box<[usize]>,
 }
@@ -104,7 +108,16 @@ impl Null {
             Bins::Categorical { .. } => Box::default(),
         };
         let scores = if reference.is_numeric() { Scores::new(&baseline[..n_groups]) } else { None };
-        Self { n: baseline.iter().sum(), baseline, is_numeric: reference.is_numeric(), scores, beyond }
+        let location = scores.as_ref().map_or(&[][..], |scores| &scores.location);
+        let spread = scores.as_ref().and_then(|scores| scores.spread.as_deref()).unwrap_or_default();
+        Self {
+            n: baseline.iter().sum(),
+            is_numeric: reference.is_numeric(),
+            sums: StretchSums::new(&baseline, location, spread),
+            baseline,
+            scores,
+            beyond,
+        }
     }
 
     /// Number of cells.
@@ -131,7 +144,8 @@ impl Null {
 
     /// The tails of a stretch with counts `cells` that stand out at all; `divisors` divide what rows are worth.
     pub(super) fn tails(&self, cells: &[f64], divisors: &Divisors, mut found: impl FnMut(Tail)) {
-        let m: f64 = cells.iter().sum();
+        let sums = self.sums.of(cells);
+        let m = sums.n_rows;
         if m <= 0.0 || self.n <= 0.0 {
             return;
         }
@@ -144,17 +158,17 @@ impl Null {
             let m_numbers = m - cells[missing] - cells[other];
             if m_numbers > 0.0 && n_numbers > 0.0 {
                 let effective = n_numbers * m_numbers / (n_numbers + m_numbers);
-                let mut moved = |statistic, values: &[f64]| {
-                    let mean = dot(values, cells) / m_numbers;
+                let mut moved = |statistic, values: &[f64], sum: f64| {
+                    let mean = sum / m_numbers;
                     let effective = effective / divisors.of_difference(statistic, n_numbers, m_numbers);
                     if mean * mean * effective > SCREEN * SCREEN {
                         let root = (2.0 * effective * tilt(&scores.shares, values, mean)).sqrt();
                         found(statistic, std::f64::consts::LN_2 + ln_normal(root));
                     }
                 };
-                moved(Statistic::Location, &scores.location);
+                moved(Statistic::Location, &scores.location, sums.location);
                 if let Some(spread) = &scores.spread {
-                    moved(Statistic::Spread, spread);
+                    moved(Statistic::Spread, spread, sums.spread);
                 }
             }
         }
@@ -170,19 +184,22 @@ impl Null {
         let beyond: f64 = self.beyond.iter().map(|&at| cells[at]).sum();
         rate(Statistic::Beyond, 0.0, beyond);
         let by = divisors.of_difference(Statistic::Shape, self.n, m);
-        let ChiSquare { statistic, n_kept, least_ratio } = chi_square(&self.baseline, self.n, cells, m);
-        let freedom = n_kept.saturating_sub(1);
-        let noise = freedom as f64 + SCREEN * (2.0 * freedom as f64).sqrt();
+        let freedom = (sums.n_kept - 1.0).max(0.0);
+        let noise = freedom + SCREEN * (2.0 * freedom).sqrt();
         // Logarithms only where the likelihood ratio can be more than noise.
-        if statistic * most_of_pearson(least_ratio) > by * noise {
+        if sums.most_of_shape > by * noise {
             let ratio = likelihood_ratio(&self.baseline, self.n, cells, m);
-            found(Statistic::Shape, ln_chi_square(ratio / by, freedom));
+            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a number of cells")]
+            found(Statistic::Shape, ln_chi_square(ratio / by, freedom as usize));
         }
     }
 
     /// What repeated requests make of the divisors. A kind of value that the baseline never had breaks the contract
     /// however few requests bring it, so its rows count in full.
-    pub(super) fn with_repeats(&self, mut divisors: Divisors, repeated: f64) -> Divisors {
+    pub(super) fn with_repeats<'a>(&self, divisors: &'a Divisors, repeated: f64) -> Cow<'a, Divisors> {
+        if repeated <= 1.0 {
+            return Cow::Borrowed(divisors);
+        }
         let cells = self.baseline.len();
         let never = |statistic| match statistic {
             Statistic::Missing => self.baseline[cells - 2] == 0.0,
@@ -190,10 +207,11 @@ impl Null {
             Statistic::Beyond => true,
             Statistic::Location | Statistic::Spread | Statistic::Shape => false,
         };
+        let mut divisors = *divisors;
         for statistic in Statistic::ALL.into_iter().filter(|&statistic| !never(statistic)) {
             divisors.stretch[statistic as usize] *= repeated;
         }
-        divisors
+        Cow::Owned(divisors)
     }
 
     /// What two neighbouring stretches say of the variance between stretches: for each statistic 1 on average if rows
@@ -222,8 +240,8 @@ impl Null {
         contrast[Statistic::Missing as usize] = rate(older[missing], newer[missing]);
         contrast[Statistic::Other as usize] = rate(older[other], newer[other]);
         contrast[Statistic::Beyond as usize] = rate(beyond(older), beyond(newer));
-        let ChiSquare { statistic, n_kept, .. } = chi_square(older, n, newer, m);
-        contrast[Statistic::Shape as usize] = (n_kept > 1).then(|| statistic / (n_kept - 1) as f64);
+        let (statistic, n_kept) = chi_square(older, n, newer, m);
+        contrast[Statistic::Shape as usize] = (n_kept > 1.0).then(|| statistic / (n_kept - 1.0));
         contrast
     }
 }
@@ -307,36 +325,15 @@ fn tilt(shares: &[f64], values: &[f64], mean: f64) -> f64 {
     best
 }
 
-/// Pearson's statistic of two samples over the same cells.
-#[derive(Clone, Copy, Debug)]
-struct ChiSquare {
-    statistic: f64,
-    /// Cells that are not empty on both sides.
-    n_kept: usize,
-    /// The least of what either side has in a cell over what it would have if both were alike.
-    least_ratio: f64,
-}
-
-fn chi_square(a: &[f64], n: f64, b: &[f64], m: f64) -> ChiSquare {
-    let (mut sum, mut n_kept, mut least_a, mut least_b) = (0.0, 0.0, f64::INFINITY, f64::INFINITY);
+/// Pearson's statistic of two samples over the same cells, and the number of cells that are not empty on both sides.
+fn chi_square(a: &[f64], n: f64, b: &[f64], m: f64) -> (f64, f64) {
+    let (mut sum, mut n_kept) = (0.0, 0.0);
     for (&a, &b) in a.iter().zip(b) {
         let (both, difference) = (a + b, m * a - n * b);
-        let share = 1.0 / both.max(1.0); // whole numbers: below 1 is 0, and so is the difference
-        sum += difference * difference * share;
+        sum += difference * difference / both.max(1.0); // whole numbers: below 1 is 0, and so is the difference
         n_kept += if both > 0.0 { 1.0 } else { 0.0 };
-        least_a = f64::min(least_a, if both > 0.0 { a * share } else { 1.0 });
-        least_b = f64::min(least_b, if both > 0.0 { b * share } else { 1.0 });
     }
-    let least_ratio = (n + m) * f64::min(least_a / n, least_b / m);
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a number of cells")]
-    ChiSquare { statistic: sum / (n * m), n_kept: n_kept as usize, least_ratio }
-}
-
-/// The likelihood ratio is at most this many times Pearson's statistic where no cell has less than `x` times what it is expected to:
-/// the two are sums of `2(x ln x − x + 1)` and `(x − 1)²` with the same weights, and `x ln x − x + 1 ≤ (x − 1)² / (x + 1)` up to 1; above,
-/// the former is less than the latter.
-fn most_of_pearson(x: f64) -> f64 {
-    2.0 / (1.0 + x)
+    (sum / (n * m), n_kept)
 }
 
 /// Twice the logarithm of the likelihood ratio of two samples having one distribution or two.
@@ -351,23 +348,4 @@ fn likelihood_ratio(a: &[f64], n: f64, b: &[f64], m: f64) -> f64 {
         })
         .sum();
     2.0 * sum
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::{collection::vec, prelude::*};
-
-    use super::*;
-
-    proptest! {
-        #[test]
-        fn the_likelihood_ratio_is_within_its_bound(pairs in vec((0u32..200, 0u32..50), 2..15)) {
-            let (a, b): (Vec<_>, Vec<_>) = pairs.into_iter().map(|(a, b)| (f64::from(a), f64::from(b))).unzip();
-            let (n, m): (f64, f64) = (a.iter().sum(), b.iter().sum());
-            prop_assume!(n > 0.0 && m > 0.0);
-            let ChiSquare { statistic, least_ratio, .. } = chi_square(&a, n, &b, m);
-            let ratio = likelihood_ratio(&a, n, &b, m);
-            prop_assert!(ratio <= statistic * most_of_pearson(least_ratio) + 1e-9, "{ratio} over {statistic}, {least_ratio}");
-        }
-    }
 }

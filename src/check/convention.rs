@@ -22,6 +22,10 @@ pub enum Convention {
     Scouter,
     /// deepchecks: shares below 0.01 become 0.01
     Deepchecks,
+    /// popmon: counts taken as if they were shares, so its values grow with the rows
+    Popmon,
+    /// Fiddler: one row more in every bin
+    Fiddler,
 }
 
 /// One number of a peer.
@@ -59,6 +63,7 @@ struct Shares {
     current: Vec<f64>,
     /// Of values that the baseline's bins have no place for.
     unseen: f64,
+    n_baseline: f64,
     n_current: f64,
 }
 
@@ -80,6 +85,7 @@ impl Shares {
             baseline: shares(&baseline, n_baseline),
             current: shares(&current, n_current),
             unseen: unseen as f64 / n_current as f64,
+            n_baseline: n_baseline as f64,
             n_current: n_current as f64,
         })
     }
@@ -97,6 +103,26 @@ impl Shares {
         change(&mut self.baseline);
         change(&mut self.current);
         self
+    }
+
+    /// The counts themselves, each with some rows more.
+    fn counts(mut self, more: f64) -> Self {
+        for (shares, n) in [(&mut self.baseline, self.n_baseline), (&mut self.current, self.n_current)] {
+            for share in shares {
+                *share = *share * n + more;
+            }
+        }
+        self
+    }
+
+    /// With so many rows more in every bin.
+    fn with_rows(self, more: f64) -> Self {
+        self.counts(more).map(|counts| {
+            let n: f64 = counts.iter().sum();
+            for count in counts {
+                *count /= n;
+            }
+        })
     }
 
     fn psi(&self) -> f64 {
@@ -163,16 +189,49 @@ impl Convention {
             }
             Self::Scouter => {
                 let (n_bins, m) = (shares.baseline.len(), shares.n_current);
-                let lifted = shares.map(|shares| shares.iter_mut().for_each(|share| *share += 1e-10));
-                let psi = PeerScore { approximate: is_numeric, ..PeerScore::exact("psi", lifted.psi()) };
+                let psi = PeerScore::exact("psi", shares.map(lift(1e-10)).psi());
+                let psi = PeerScore { approximate: is_numeric, ..psi };
                 vec![psi.held_against(chi_square_quantile(0.05, n_bins.saturating_sub(1)) / m)]
             }
             Self::Deepchecks => {
                 let floor = |shares: &mut [f64]| shares.iter_mut().for_each(|share| *share = share.max(0.01));
                 vec![PeerScore::exact("psi", shares.with_unseen().map(floor).psi())]
             }
+            Self::Popmon => {
+                let counts = shares.with_unseen().counts(0.0);
+                let jsd = popmon_jsd(&counts);
+                let scores = [("psi", counts.map(lift(POPMON_EPSILON)).psi()), ("jsd", jsd)];
+                scores
+                    .map(|(name, value)| PeerScore {
+                        approximate: is_numeric,
+                        ..PeerScore::exact(name, value)
+                    })
+                    .into()
+            }
+            Self::Fiddler => {
+                let psi = PeerScore::exact("psi", shares.with_unseen().with_rows(1.0).psi());
+                vec![PeerScore { approximate: is_numeric, ..psi }]
+            }
         }
     }
+}
+
+/// Adds the same to all.
+fn lift(more: f64) -> impl Fn(&mut [f64]) {
+    move |shares| shares.iter_mut().for_each(|share| *share += more)
+}
+
+/// What popmon adds to counts, which it takes for shares.
+const POPMON_EPSILON: f64 = 1e-5;
+
+/// Jensen–Shannon divergence of counts as popmon takes it; the means are lifted like the counts.
+fn popmon_jsd(counts: &Shares) -> f64 {
+    let both = |(&b, &c): (&f64, &f64)| {
+        let mean = 0.5 * (b + c) + POPMON_EPSILON;
+        let term = |count: f64| (count + POPMON_EPSILON) * ((count + POPMON_EPSILON) / mean).ln();
+        0.5 * (term(b) + term(c))
+    };
+    zip(&counts.baseline, &counts.current).map(both).sum()
 }
 
 /// Its default test depends on the number of reference rows alone.
@@ -226,7 +285,7 @@ mod tests {
         assert!(!found.approximate);
     }
 
-    /// Computed by running the peers' own functions on the same counts.
+    /// Computed by running the peers' own functions on the same counts; Fiddler's, which has none, by its documentation.
     #[test]
     fn categories_are_scored_as_the_peers_score_them() {
         check(Convention::Evidently, "psi", 0.348_614);
@@ -234,6 +293,9 @@ mod tests {
         check(Convention::Nannyml, "jensen_shannon", 0.178_646);
         check(Convention::Scouter, "psi", 0.038_505);
         check(Convention::Deepchecks, "psi", 0.102_883);
+        check(Convention::Popmon, "psi", 15_276.038_784);
+        check(Convention::Popmon, "jsd", 1_561.333_014);
+        check(Convention::Fiddler, "psi", 0.351_751);
     }
 
     /// 5,000 logistic quantiles and 2,000 of `0.3 + 1.1 x`, over the deciles of the first, as scouter cuts them.
@@ -271,9 +333,7 @@ mod tests {
     #[test]
     fn nothing_has_no_numbers() {
         let (reference, _) = categories();
-        for convention in
-            [Convention::Evidently, Convention::Nannyml, Convention::Scouter, Convention::Deepchecks]
-        {
+        for convention in <Convention as clap::ValueEnum>::value_variants() {
             assert!(convention.scores(&reference, &Histogram::new(3)).is_empty());
         }
     }

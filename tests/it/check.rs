@@ -204,7 +204,7 @@ fn junit_is_read_by_others() {
 fn peers_numbers_stand_beside_ours() {
     let files = Files::new();
     files.write("same.csv", &table(2, 5_000, steady));
-    for convention in ["evidently", "nannyml", "scouter", "deepchecks"] {
+    for convention in ["evidently", "nannyml", "scouter", "deepchecks", "popmon", "fiddler"] {
         let (code, report) = files.report(&["same.csv", "--convention", convention]);
         assert_eq!(code, 0);
         for column in report["columns"].as_array().unwrap() {

@@ -1,18 +1,27 @@
 //! Wire formats: bytes in, columns out. Sans-I/O, no panic, no allocation that the input's length does not bound.
 
 pub mod batch;
+mod body;
 mod columns;
 mod encoding;
 mod error;
+mod grpc;
 mod json;
+mod mlflow;
+mod protobuf;
 pub mod route;
+mod tensor;
+mod tf_grpc;
+mod torchserve;
 mod v1;
 mod v2;
+mod v2_grpc;
 
 #[cfg(test)]
 mod tests;
 
 pub use batch::{Batch, Column, Violation, ViolationReason};
+pub use body::{Body, BodyHeaders};
 use columns::Columns;
 pub use encoding::decode_content;
 pub use error::DecodeError;
@@ -20,21 +29,34 @@ pub use route::{Format, Route};
 
 use crate::baseline::{Role, Schema};
 
+/// The model and version that a request names, where its path does not.
+pub fn names_in(format: Format, request: &Body<'_>) -> Option<(Box<str>, Option<Box<str>>)> {
+    match format {
+        Format::V2Grpc => v2_grpc::names(request),
+        Format::TfGrpc => tf_grpc::names(request),
+        Format::V1 | Format::V2 | Format::TorchServe | Format::Mlflow => None,
+    }
+}
+
 /// Reads the features of a request into `batch`, whose columns are those of `schema`.
 ///
 /// # Errors
 /// [`DecodeError`] if the body is not what its format says; the batch then has no feature rows.
 pub fn decode_request(
     format: Format,
-    body: &[u8],
+    body: &Body<'_>,
     schema: &Schema,
     batch: &mut Batch,
 ) -> Result<(), DecodeError> {
     let read = match format {
         Format::V1 => v1::request,
         Format::V2 => v2::request,
+        Format::V2Grpc => v2_grpc::request,
+        Format::TfGrpc => tf_grpc::request,
+        Format::TorchServe => torchserve::request,
+        Format::Mlflow => mlflow::request,
     };
-    decode(Columns::new(schema, Role::Feature, batch, body.len()), |columns| read(body, columns))
+    decode(Columns::new(schema, Role::Feature, batch, body.bytes.len()), |columns| read(body, columns))
 }
 
 /// Reads the predictions of a response into `batch`, which already holds the features of its request: how many rows
@@ -44,15 +66,18 @@ pub fn decode_request(
 /// [`DecodeError`] if the body is not what its format says; the batch then has no prediction rows.
 pub fn decode_response(
     format: Format,
-    body: &[u8],
+    body: &Body<'_>,
     schema: &Schema,
     batch: &mut Batch,
 ) -> Result<(), DecodeError> {
     let read = match format {
-        Format::V1 => v1::response,
+        Format::V1 | Format::Mlflow => v1::response,
         Format::V2 => v2::response,
+        Format::V2Grpc => v2_grpc::response,
+        Format::TfGrpc => tf_grpc::response,
+        Format::TorchServe => torchserve::response,
     };
-    decode(Columns::new(schema, Role::Prediction, batch, body.len()), |columns| read(body, columns))
+    decode(Columns::new(schema, Role::Prediction, batch, body.bytes.len()), |columns| read(body, columns))
 }
 
 fn decode(

@@ -2,6 +2,7 @@
 
 pub mod binning;
 pub mod cause;
+pub mod decimal;
 pub mod edges;
 pub mod evidence;
 pub mod histogram;
@@ -15,6 +16,7 @@ pub mod time;
 pub mod verdict;
 pub mod window;
 
+pub use decimal::decimal;
 pub use edges::{BinEdges, EdgeError, GroupError, Groups};
 pub use histogram::Histogram;
 pub use kernels::Recorder;

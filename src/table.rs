@@ -15,6 +15,8 @@ pub(crate) use parallel::{Prepared, Reader};
 pub use source::InputFormat;
 pub(crate) use source::{Inputs, Stdin};
 
+use crate::drift::decimal;
+
 /// Some rows of some columns.
 #[derive(Debug)]
 pub(crate) struct Table {
@@ -79,7 +81,7 @@ pub(crate) fn meaning(text: &str) -> Untyped {
         return Untyped::Missing;
     }
     if let Ok(number) = fast_float2::parse::<f64, _>(trimmed) {
-        return if number.is_nan() { Untyped::Missing } else { Untyped::Number(number) };
+        return if number.is_nan() { Untyped::Missing } else { Untyped::Number(decimal(number)) };
     }
     let is = |word: &str| trimmed.eq_ignore_ascii_case(word);
     if is("true") || is("false") {

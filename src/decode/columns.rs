@@ -4,7 +4,8 @@
 use super::json::{Kind, Scanner};
 use super::{Batch, Column, DecodeError, ViolationReason};
 use crate::baseline::{ColumnKind, Role, Schema};
-use crate::drift::Histogram;
+use crate::drift::{Histogram, decimal};
+use crate::table::{Untyped, meaning};
 
 /// Cells a batch may have beside one a byte of the body: enough for a few rows of the widest table.
 const SPARE_CELLS: usize = 1 << 16;
@@ -181,7 +182,7 @@ impl<'a> Columns<'a> {
         if let Column::Numbers { values, .. } = &mut self.batch.columns[self.start + column]
             && let ColumnKind::Number = self.schema.columns()[self.start + column].kind
         {
-            values.extend(numbers);
+            values.extend(numbers.map(decimal));
         } else {
             numbers.for_each(|number| self.number_as_code(column, number));
         }
@@ -192,7 +193,7 @@ impl<'a> Columns<'a> {
         if let Column::Numbers { values, .. } = &mut self.batch.columns[self.start + column]
             && let ColumnKind::Number = self.schema.columns()[self.start + column].kind
         {
-            values.push(number);
+            values.push(decimal(number));
             return;
         }
         self.number_as_code(column, number);
@@ -205,14 +206,15 @@ impl<'a> Columns<'a> {
         match &self.schema.columns()[self.start + column].kind {
             ColumnKind::Boolean if [0.0, 1.0].contains(&number) => self.code(column, u32::from(number > 0.0)),
             ColumnKind::Category(categories) => {
-                let found = categories.of_number(number);
+                let found = categories.of_number(decimal(number));
                 self.category(column, found);
             }
             ColumnKind::Number | ColumnKind::Text | ColumnKind::Boolean => self.wrong_type(column),
         }
     }
 
-    fn text(&mut self, column: usize, text: &str) {
+    /// Adds a text to a column.
+    pub(super) fn text(&mut self, column: usize, text: &str) {
         match &self.schema.columns()[self.start + column].kind {
             ColumnKind::Text => self.push_number(column, text.chars().count() as f64),
             ColumnKind::Category(categories) => {
@@ -225,7 +227,8 @@ impl<'a> Columns<'a> {
         }
     }
 
-    fn boolean(&mut self, column: usize, value: bool) {
+    /// Adds a boolean to a column.
+    pub(super) fn boolean(&mut self, column: usize, value: bool) {
         match &self.schema.columns()[self.start + column].kind {
             ColumnKind::Boolean => self.code(column, u32::from(value)),
             ColumnKind::Number => self.push_number(column, f64::from(u8::from(value))),
@@ -235,6 +238,18 @@ impl<'a> Columns<'a> {
                 self.category(column, found);
             }
             ColumnKind::Text => self.wrong_type(column),
+        }
+    }
+
+    /// Adds a cell of CSV, which has no types but those of the columns.
+    pub(super) fn untyped(&mut self, column: usize, cell: &str) {
+        match (meaning(cell), &self.schema.columns()[self.start + column].kind) {
+            (Untyped::Missing, _) => self.missing(column),
+            (Untyped::Number(number), ColumnKind::Number | ColumnKind::Boolean) => {
+                self.number(column, number);
+            }
+            (Untyped::Boolean(value), ColumnKind::Number) => self.boolean(column, value),
+            _ => self.text(column, cell),
         }
     }
 

@@ -31,7 +31,7 @@ impl DecodeError {
 }
 
 /// Every kind of error, and what it means.
-const KINDS: [(&str, &str); 12] = [
+const KINDS: [(&str, &str); 18] = [
     ("syntax", "not JSON"),
     ("truncated", "the body ends in the middle of a value"),
     ("too_deep", "nested deeper than any inference request"),
@@ -43,7 +43,13 @@ const KINDS: [(&str, &str); 12] = [
         "too_many_cells",
         "far more values to count than the body has bytes; is the baseline's table that wide?",
     ),
-    ("binary", "binary tensors are not read yet"),
+    ("raw_tensor", "one raw tensor: its type is known to the server alone"),
+    ("binary_size", "binary tensors that are not as long as they say"),
+    ("datatype", "a tensor of a type that is none of the protocol's"),
+    ("protobuf", "not the protocol's message"),
+    ("framing", "not gRPC's framing"),
+    ("csv", "not CSV"),
+    ("opaque", "an image, or another format that is the handler's own"),
     ("encoding", "a content encoding that is not read, or broken"),
     ("too_long", "longer than a copy may be once decompressed"),
     ("panic", "a bug in the decoder"),

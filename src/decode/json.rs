@@ -230,6 +230,12 @@ impl<'a> Scanner<'a> {
         Ok(start..self.at)
     }
 
+    /// The bytes of the next value.
+    pub(super) fn raw(&mut self) -> Result<&'a [u8], DecodeError> {
+        let range = self.skip()?;
+        Ok(&self.bytes[range])
+    }
+
     fn skip_nested(&mut self, depth: u32) -> Result<(), DecodeError> {
         if depth > MAX_DEPTH {
             return Err(self.error("too_deep"));

@@ -6,21 +6,34 @@ use percent_encoding::percent_decode_str;
 /// A wire format, as in the label `format`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Format {
-    /// KServe V1: `POST /v1/models/{model}[/versions/{version}]:predict`.
+    /// KServe V1 and TF Serving's REST API: `POST /v1/models/{model}[/versions/{version}]:predict`.
     V1,
-    /// Open Inference Protocol V2 as JSON: `POST /v2/models/{model}[/versions/{version}]/infer`.
+    /// Open Inference Protocol V2 as JSON, and binary tensors behind it: `POST /v2/models/{model}[/versions/{version}]/infer`.
     V2,
+    /// The same over gRPC: `inference.GRPCInferenceService/ModelInfer`, `ModelStreamInfer`.
+    V2Grpc,
+    /// TF Serving over gRPC: `tensorflow.serving.PredictionService/Predict`.
+    TfGrpc,
+    /// TorchServe: `POST /predictions/{model}[/{version}]`.
+    TorchServe,
+    /// `MLflow`'s scoring server: `POST /invocations`.
+    Mlflow,
 }
 
 impl Format {
     /// Every format.
-    pub const ALL: [Self; 2] = [Self::V1, Self::V2];
+    pub const ALL: [Self; 6] =
+        [Self::V1, Self::V2, Self::V2Grpc, Self::TfGrpc, Self::TorchServe, Self::Mlflow];
 
     /// The label value of this format.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::V1 => "v1",
             Self::V2 => "v2",
+            Self::V2Grpc => "v2_grpc",
+            Self::TfGrpc => "tf_grpc",
+            Self::TorchServe => "torchserve",
+            Self::Mlflow => "mlflow",
         }
     }
 }
@@ -30,8 +43,8 @@ impl Format {
 pub struct Route {
     /// Its wire format.
     pub format: Format,
-    /// The model's name in the path, percent-decoded.
-    pub model: Box<str>,
+    /// The model's name in the path, percent-decoded; some formats have it in the body, or nowhere.
+    pub model: Option<Box<str>>,
     /// The version in the path, where there is one.
     pub version: Option<Box<str>>,
 }
@@ -42,21 +55,36 @@ impl Route {
         if method != Method::POST {
             return None;
         }
+        let unnamed = |format| Some(Self { format, model: None, version: None });
+        match path {
+            "/inference.GRPCInferenceService/ModelInfer"
+            | "/inference.GRPCInferenceService/ModelStreamInfer" => return unnamed(Format::V2Grpc),
+            "/tensorflow.serving.PredictionService/Predict" => return unnamed(Format::TfGrpc),
+            "/invocations" => return unnamed(Format::Mlflow),
+            _ => (),
+        }
         if let Some(rest) = path.strip_prefix("/v2/models/") {
-            return Self::new(Format::V2, rest.strip_suffix("/infer")?);
+            return Self::new(Format::V2, rest.strip_suffix("/infer")?, "versions/");
+        }
+        if let Some(rest) = path.strip_prefix("/predictions/") {
+            return Self::new(Format::TorchServe, rest, "");
         }
         let rest = path.strip_prefix("/v1/models/")?;
         // Some clients write the colon as `%3A`.
         let named =
             [":predict", "%3Apredict", "%3apredict"].iter().find_map(|verb| rest.strip_suffix(verb))?;
-        Self::new(Format::V1, named)
+        match named.split_once("/labels/") {
+            // What a label stands for is known to the server alone.
+            Some((model, label)) if !label.contains('/') => Self::new(Format::V1, model, "versions/"),
+            _ => Self::new(Format::V1, named, "versions/"),
+        }
     }
 
-    /// `{model}` or `{model}/versions/{version}`.
-    fn new(format: Format, named: &str) -> Option<Self> {
+    /// `{model}` or `{model}/{before_version}{version}`.
+    fn new(format: Format, named: &str, before_version: &str) -> Option<Self> {
         let (model, version) = match named.split_once('/') {
             None => (named, None),
-            Some((model, rest)) => (model, Some(rest.strip_prefix("versions/")?)),
+            Some((model, rest)) => (model, Some(rest.strip_prefix(before_version)?)),
         };
         let decoded = |segment: &str| {
             let is_name = !segment.is_empty() && !segment.contains('/');
@@ -66,7 +94,7 @@ impl Route {
             None => None,
             Some(version) => Some(decoded(version)?),
         };
-        Some(Self { format, model: decoded(model)?, version })
+        Some(Self { format, model: Some(decoded(model)?), version })
     }
 }
 
@@ -77,7 +105,9 @@ mod tests {
     #[track_caller]
     fn check(path: &str, expected: Option<(Format, &str, Option<&str>)>) {
         let route = Route::of(&Method::POST, path);
-        let actual = route.as_ref().map(|route| (route.format, &*route.model, route.version.as_deref()));
+        let actual = route.as_ref().map(|route| {
+            (route.format, route.model.as_deref().unwrap_or_default(), route.version.as_deref())
+        });
         assert_eq!(actual, expected, "{path}");
     }
 
@@ -91,6 +121,13 @@ mod tests {
         check("/v2/models/credit/infer", Some((Format::V2, "credit", None)));
         check("/v2/models/credit/versions/3/infer", Some((Format::V2, "credit", Some("3"))));
         check("/v2/models/team%2Fcredit/infer", Some((Format::V2, "team/credit", None)));
+        check("/v1/models/credit/labels/stable:predict", Some((Format::V1, "credit", None)));
+        check("/predictions/credit", Some((Format::TorchServe, "credit", None)));
+        check("/predictions/credit/2.0", Some((Format::TorchServe, "credit", Some("2.0"))));
+        check("/invocations", Some((Format::Mlflow, "", None)));
+        check("/inference.GRPCInferenceService/ModelInfer", Some((Format::V2Grpc, "", None)));
+        check("/inference.GRPCInferenceService/ModelStreamInfer", Some((Format::V2Grpc, "", None)));
+        check("/tensorflow.serving.PredictionService/Predict", Some((Format::TfGrpc, "", None)));
     }
 
     #[test]
@@ -104,7 +141,11 @@ mod tests {
             "/v1/models/credit",
             "/v1/models/:predict",
             "/v1/models/credit:explain",
-            "/v1/models/credit/labels/stable:predict",
+            "/v1/models/credit/labels/stable/2:predict",
+            "/inference.GRPCInferenceService/ModelReady",
+            "/predictions",
+            "/predictions/",
+            "/predictions/credit/1/2",
             "/v1/models/credit/versions/:predict",
             "/v1/models/credit/versions/1/2:predict",
             "/v2/models/credit",

@@ -1,3 +1,5 @@
+mod every_format;
+
 use proptest::collection::vec;
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -74,7 +76,7 @@ fn shown_violations(schema: &Schema, batch: &Batch) -> Vec<String> {
 
 fn read_request(format: Format, body: &str, schema: &Schema) -> Result<Batch, DecodeError> {
     let mut batch = Batch::new(schema);
-    decode_request(format, body.as_bytes(), schema, &mut batch).map(|()| batch)
+    decode_request(format, &Body::new(body.as_bytes()), schema, &mut batch).map(|()| batch)
 }
 
 #[track_caller]
@@ -113,7 +115,7 @@ fn check_response(
     let schema = numeric_schema(1, n_predictions);
     let mut batch = Batch::new(&schema);
     batch.n_feature_rows = n_rows;
-    decode_response(format, body.as_bytes(), &schema, &mut batch).unwrap();
+    decode_response(format, &Body::new(body.as_bytes()), &schema, &mut batch).unwrap();
     assert_eq!(shown_columns(&schema, &batch, Role::Prediction), expected, "{body}");
     assert_eq!(shown_violations(&schema, &batch), violations, "{body}");
 }
@@ -403,7 +405,7 @@ fn tensors_elsewhere_are_said_to_be() {
             r#"{{"inputs": [{{"name": "x", "shape": [1], "datatype": "FP64", "parameters": {parameters}}}]}}"#
         )
     };
-    check_error(Format::V2, &with(r#"{"binary_data_size": 8}"#), "binary");
+    check_error(Format::V2, &with(r#"{"binary_data_size": 8}"#), "truncated");
     check_error(Format::V2, &with(r#"{"shared_memory_region": "r"}"#), "shared_memory");
     check_error(Format::V2, &with("{}"), "no_data");
 }
@@ -438,7 +440,8 @@ fn a_short_body_cannot_ask_for_many_cells() {
 fn an_error_leaves_no_rows_and_no_violations() {
     let schema = schema();
     let mut batch = Batch::new(&schema);
-    decode_request(Format::V1, br#"{"instances": [[1, 2, "C"], ["#, &schema, &mut batch).unwrap_err();
+    let body = Body::new(br#"{"instances": [[1, 2, "C"], ["#);
+    decode_request(Format::V1, &body, &schema, &mut batch).unwrap_err();
     assert_eq!(batch, Batch::new(&schema));
 }
 
@@ -518,8 +521,8 @@ proptest! {
         let mut batch = Batch::new(&schema);
         for role in [Role::Feature, Role::Prediction] {
             let _ = match role {
-                Role::Feature => decode_request(format, &changed, &schema, &mut batch),
-                Role::Prediction => decode_response(format, &changed, &schema, &mut batch),
+                Role::Feature => decode_request(format, &Body::new(&changed), &schema, &mut batch),
+                Role::Prediction => decode_response(format, &Body::new(&changed), &schema, &mut batch),
             };
             for column in &batch.columns[schema.range(role)] {
                 let len = match column {

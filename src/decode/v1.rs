@@ -6,23 +6,31 @@
 
 use super::columns::Columns;
 use super::json::{Kind, MAX_DEPTH, Scanner};
-use super::{DecodeError, ViolationReason};
+use super::{Body, DecodeError, ViolationReason};
 use crate::baseline::Role;
 
 /// Reads a request; where both keys are there, KServe looks at `inputs`.
-pub(super) fn request(body: &[u8], columns: &mut Columns<'_>) -> Result<(), DecodeError> {
-    payload(Scanner::new(body), ["inputs", "instances"], columns, true)
+pub(super) fn request(body: &Body<'_>, columns: &mut Columns<'_>) -> Result<(), DecodeError> {
+    payload(Scanner::new(body.bytes), &["inputs", "instances"], columns)
 }
 
 /// Reads a response; KServe's batcher puts keys of its own beside `predictions`.
-pub(super) fn response(body: &[u8], columns: &mut Columns<'_>) -> Result<(), DecodeError> {
-    payload(Scanner::new(body), ["predictions", "outputs"], columns, true)
+pub(super) fn response(body: &Body<'_>, columns: &mut Columns<'_>) -> Result<(), DecodeError> {
+    payload(Scanner::new(body.bytes), &["predictions", "outputs"], columns)
 }
 
 /// Rows under the first of `keys` that is there. A `CloudEvent` in structured mode has the payload under `data`.
-fn payload(
+pub(super) fn payload(
+    scanner: Scanner<'_>,
+    keys: &[&str],
+    columns: &mut Columns<'_>,
+) -> Result<(), DecodeError> {
+    object_payload(scanner, keys, columns, true)
+}
+
+fn object_payload(
     mut scanner: Scanner<'_>,
-    keys: [&str; 2],
+    keys: &[&str],
     columns: &mut Columns<'_>,
     may_be_event: bool,
 ) -> Result<(), DecodeError> {
@@ -48,13 +56,14 @@ fn payload(
     match (found, data) {
         (Some(_), _) => Ok(()),
         (None, Some(data)) if is_event && may_be_event => {
-            payload(scanner.within(&data), keys, columns, false)
+            object_payload(scanner.within(&data), keys, columns, false)
         }
         _ => Err(scanner.error("no_rows")),
     }
 }
 
-fn rows(scanner: &mut Scanner<'_>, columns: &mut Columns<'_>) -> Result<(), DecodeError> {
+/// Rows, one after another.
+pub(super) fn rows(scanner: &mut Scanner<'_>, columns: &mut Columns<'_>) -> Result<(), DecodeError> {
     match scanner.kind()? {
         Kind::Array => scanner.array(|scanner| row(scanner, columns)),
         // TF Serving: columns by name under `inputs` and `outputs`, or one bare value.
@@ -62,8 +71,9 @@ fn rows(scanner: &mut Scanner<'_>, columns: &mut Columns<'_>) -> Result<(), Deco
     }
 }
 
+/// One row, by position, by name, or a block of columns.
 #[inline]
-fn row(scanner: &mut Scanner<'_>, columns: &mut Columns<'_>) -> Result<(), DecodeError> {
+pub(super) fn row(scanner: &mut Scanner<'_>, columns: &mut Columns<'_>) -> Result<(), DecodeError> {
     match scanner.kind()? {
         Kind::Array => array(scanner, columns),
         Kind::Object => object(scanner, columns),

@@ -1,99 +1,124 @@
-//! Open Inference Protocol V2 over REST, tensors as JSON.
+//! Open Inference Protocol V2 over REST: tensors as JSON, or as bytes behind the JSON (the binary tensor data extension).
 //!
-//! A tensor says by its own keys, in any order, what it holds, and only the whole request says whether its tensors are
-//! columns by name or one table by position. So tensors are read first, numbers into one flat buffer, and then placed.
-
-mod place;
+//! Servers say in `inference-header-content-length` where the JSON ends; where that header was lost on the way (KServe's
+//! logger loses it), it ends where its first value does.
 
 use std::borrow::Cow;
 use std::ops::Range;
 
-use super::DecodeError;
 use super::columns::Columns;
 use super::json::{Kind, MAX_DEPTH, Scanner};
-use crate::baseline::Role;
+use super::tensor::{Data, Table, Tensor, dimension, read_raw};
+use super::{Body, DecodeError};
 
 /// Reads the tensors of a request.
-pub(super) fn request(body: &[u8], columns: &mut Columns<'_>) -> Result<(), DecodeError> {
+pub(super) fn request(body: &Body<'_>, columns: &mut Columns<'_>) -> Result<(), DecodeError> {
     read(body, "inputs", columns)
 }
 
 /// Reads the tensors of a response.
-pub(super) fn response(body: &[u8], columns: &mut Columns<'_>) -> Result<(), DecodeError> {
+pub(super) fn response(body: &Body<'_>, columns: &mut Columns<'_>) -> Result<(), DecodeError> {
     read(body, "outputs", columns)
 }
 
-fn read(body: &[u8], tensors_key: &str, columns: &mut Columns<'_>) -> Result<(), DecodeError> {
-    let mut scanner = Scanner::new(body);
+fn read(body: &Body<'_>, tensors_key: &str, columns: &mut Columns<'_>) -> Result<(), DecodeError> {
+    if body.json_len == Some(0) {
+        return Err(DecodeError::at("raw_tensor", 0));
+    }
+    let json = match body.json_len {
+        Some(len) => body.bytes.get(..len).ok_or_else(|| DecodeError::at("truncated", body.bytes.len()))?,
+        None => body.bytes,
+    };
+    let mut scanner = Scanner::new(json);
     if scanner.kind()? != Kind::Object {
         return Err(scanner.error("no_rows"));
     }
-    let (mut tensors, mut numbers) = (Vec::new(), Vec::new());
+    let (mut heads, mut numbers) = (Vec::new(), Vec::new());
     scanner.object(|scanner, key| {
         if key != tensors_key || scanner.kind()? != Kind::Array {
             return scanner.skip().map(drop);
         }
-        tensors.clear();
+        heads.clear();
         numbers.clear();
         scanner.array(|scanner| {
-            tensors.push(Tensor::read(scanner, &mut numbers)?);
+            heads.push(Head::read(scanner, &mut numbers)?);
             Ok(())
         })
     })?;
-    if tensors.is_empty() {
-        return Err(scanner.error("no_rows"));
+    let mut tail = Tail { bytes: body.bytes, at: body.json_len.unwrap_or(scanner.offset()) };
+    let tensors = heads.into_iter().map(|head| head.with_data(&mut tail, &mut numbers));
+    let tensors = tensors.collect::<Result<Vec<_>, _>>()?;
+    tail.check_end()?;
+    Table { tensors: &tensors, numbers: &numbers, json: scanner }.place(columns)
+}
+
+/// What follows the JSON.
+struct Tail<'a> {
+    bytes: &'a [u8],
+    at: usize,
+}
+
+impl<'a> Tail<'a> {
+    fn take(&mut self, len: usize) -> Result<&'a [u8], DecodeError> {
+        let taken = self.bytes.get(self.at..).and_then(|rest| rest.get(..len));
+        let taken = taken.ok_or_else(|| DecodeError::at("truncated", self.bytes.len()))?;
+        self.at += len;
+        Ok(taken)
     }
-    let table = place::Table { tensors: &tensors, numbers: &numbers, scanner };
-    match columns.role() {
-        Role::Feature => table.place_features(columns),
-        Role::Prediction => table.place_predictions(columns),
+
+    /// White space may follow JSON.
+    fn check_end(&self) -> Result<(), DecodeError> {
+        let rest = self.bytes.get(self.at..).unwrap_or_default();
+        if rest.trim_ascii().is_empty() { Ok(()) } else { Err(DecodeError::at("binary_size", self.at)) }
     }
 }
 
-/// One tensor as the wire has it.
+/// What the JSON says of one tensor, its keys in any order.
 #[derive(Debug)]
-struct Tensor<'a> {
+struct Head<'a> {
     name: Cow<'a, str>,
     shape: Vec<usize>,
-    data: Data,
+    datatype: Cow<'a, str>,
+    data: Option<Data<'a>>,
+    /// Bytes of the tail that are its values.
+    binary_len: Option<usize>,
+    /// Where it ends in the text.
+    end: usize,
 }
 
-/// The values of a tensor, in row-major order.
-#[derive(Debug)]
-enum Data {
-    /// Numbers and missing values: a part of the flat buffer.
-    Numbers(Range<usize>),
-    /// Other values among them: where they stand in the body, to be read once their columns are known.
-    Mixed { body: Range<usize>, n_values: usize },
-}
-
-impl Data {
-    fn len(&self) -> usize {
-        match self {
-            Self::Numbers(range) => range.len(),
-            Self::Mixed { n_values, .. } => *n_values,
-        }
-    }
-}
-
-impl<'a> Tensor<'a> {
+impl<'a> Head<'a> {
     fn read(scanner: &mut Scanner<'a>, numbers: &mut Vec<f64>) -> Result<Self, DecodeError> {
         if scanner.kind()? != Kind::Object {
             return Err(scanner.error("no_rows"));
         }
-        let (mut name, mut shape, mut data) = (Cow::Borrowed(""), Vec::new(), None);
+        let (name, datatype) = (Cow::Borrowed(""), Cow::Borrowed(""));
+        let mut head = Self { name, shape: Vec::new(), datatype, data: None, binary_len: None, end: 0 };
         scanner.object(|scanner, key| {
             match (&*key, scanner.kind()?) {
-                ("name", Kind::Text) => name = scanner.text()?,
-                ("shape", Kind::Array) => shape = read_shape(scanner)?,
-                ("data", Kind::Array) => data = Some(read_data(scanner, numbers)?),
-                ("parameters", Kind::Object) => check_parameters(scanner)?,
+                ("name", Kind::Text) => head.name = scanner.text()?,
+                ("shape", Kind::Array) => head.shape = read_shape(scanner)?,
+                ("datatype", Kind::Text) => head.datatype = scanner.text()?,
+                ("data", Kind::Array) => head.data = Some(read_data(scanner, numbers)?),
+                ("parameters", Kind::Object) => head.binary_len = read_parameters(scanner)?,
                 _ => return scanner.skip().map(drop),
             }
             Ok(())
         })?;
-        let data = data.ok_or_else(|| scanner.error("no_data"))?;
-        Ok(Self { name, shape, data })
+        head.end = scanner.offset();
+        Ok(head)
+    }
+
+    fn with_data(self, tail: &mut Tail<'a>, numbers: &mut Vec<f64>) -> Result<Tensor<'a>, DecodeError> {
+        let Self { name, shape, datatype, data, binary_len, end } = self;
+        let data = match (data, binary_len) {
+            (Some(data), _) => data,
+            (None, Some(len)) => {
+                let offset = tail.at;
+                read_raw(&datatype, tail.take(len)?, offset, numbers)?
+            }
+            (None, None) => return Err(DecodeError::at("no_data", end)),
+        };
+        Ok(Tensor { name, shape, data })
     }
 }
 
@@ -104,31 +129,34 @@ fn read_shape(scanner: &mut Scanner<'_>) -> Result<Vec<usize>, DecodeError> {
         if scanner.kind()? != Kind::Number || shape.len() > MAX_DEPTH as usize {
             return Err(scanner.error("shape"));
         }
-        let dimension = scanner.number()?;
-        if dimension < 0.0 || dimension.fract() != 0.0 || dimension > f64::from(u32::MAX) {
-            return Err(scanner.error("shape"));
-        }
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "a whole number of 32 bits"
-        )]
-        shape.push(dimension as usize);
+        shape.push(whole_number(scanner)?);
         Ok(())
     })?;
     Ok(shape)
 }
 
-/// Tensors whose data is somewhere else.
-fn check_parameters(scanner: &mut Scanner<'_>) -> Result<(), DecodeError> {
-    scanner.object(|scanner, key| match &*key {
-        "binary_data_size" => Err(scanner.error("binary")),
-        "shared_memory_region" => Err(scanner.error("shared_memory")),
-        _ => scanner.skip().map(drop),
-    })
+fn whole_number(scanner: &mut Scanner<'_>) -> Result<usize, DecodeError> {
+    let number = scanner.number()?;
+    #[expect(clippy::cast_possible_truncation, reason = "saturates, and what does is no size")]
+    let size = if number.fract() == 0.0 { dimension(number as i64) } else { None };
+    size.ok_or_else(|| scanner.error("shape"))
 }
 
-fn read_data(scanner: &mut Scanner<'_>, numbers: &mut Vec<f64>) -> Result<Data, DecodeError> {
+/// How much of the tail is this tensor's.
+fn read_parameters(scanner: &mut Scanner<'_>) -> Result<Option<usize>, DecodeError> {
+    let mut binary_len = None;
+    scanner.object(|scanner, key| match &*key {
+        "binary_data_size" => {
+            binary_len = Some(whole_number(scanner)?);
+            Ok(())
+        }
+        "shared_memory_region" => Err(scanner.error("shared_memory")),
+        _ => scanner.skip().map(drop),
+    })?;
+    Ok(binary_len)
+}
+
+fn read_data<'a>(scanner: &mut Scanner<'a>, numbers: &mut Vec<f64>) -> Result<Data<'a>, DecodeError> {
     let (start, begin) = (numbers.len(), *scanner);
     if read_numbers(scanner, numbers, 0)? {
         return Ok(Data::Numbers(start..numbers.len()));
@@ -136,12 +164,13 @@ fn read_data(scanner: &mut Scanner<'_>, numbers: &mut Vec<f64>) -> Result<Data, 
     numbers.truncate(start);
     *scanner = begin;
     let mut n_values = 0;
-    let body = scanner.offset();
+    let start = scanner.offset();
     for_each_leaf(scanner, 0, &mut |scanner| {
         n_values += 1;
         scanner.skip().map(drop)
     })?;
-    Ok(Data::Mixed { body: body..scanner.offset(), n_values })
+    let text: Range<usize> = start..scanner.offset();
+    Ok(Data::Json { text, n_values })
 }
 
 /// `false` at the first value that is no number.
@@ -167,7 +196,7 @@ fn read_numbers(scanner: &mut Scanner<'_>, numbers: &mut Vec<f64>, depth: u32) -
 }
 
 /// Calls `each` in front of every value that is no array.
-fn for_each_leaf<'a>(
+pub(super) fn for_each_leaf<'a>(
     scanner: &mut Scanner<'a>,
     depth: u32,
     each: &mut impl FnMut(&mut Scanner<'a>) -> Result<(), DecodeError>,

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use http::{HeaderValue, StatusCode};
+use http::StatusCode;
 
-use crate::decode::Route;
+use crate::decode::{BodyHeaders, Route};
 
 /// What a tap hands to the pipeline: both bodies of one exchange, whole and unchanged.
 #[derive(Debug)]
@@ -76,14 +76,14 @@ pub struct MirroredBody {
     reserved: usize,
     expected: Option<usize>,
     budget: MirrorBudget,
-    /// `content-encoding` of the body, where it had one.
-    pub content_encoding: Option<HeaderValue>,
+    /// How it is to be read.
+    pub headers: Box<BodyHeaders>,
 }
 
 impl MirroredBody {
     /// An empty copy.
-    pub fn new(budget: MirrorBudget, content_encoding: Option<HeaderValue>) -> Self {
-        Self { bytes: Vec::new(), reserved: 0, expected: None, budget, content_encoding }
+    pub fn new(budget: MirrorBudget, headers: BodyHeaders) -> Self {
+        Self { bytes: Vec::new(), reserved: 0, expected: None, budget, headers: Box::new(headers) }
     }
 
     /// Announces a body of known length: a copy which cannot fit is given up before its first byte, and one that can

@@ -6,7 +6,6 @@ use std::sync::{Arc, OnceLock};
 
 use crate::baseline::{Baseline, BaselineError, Schema};
 use crate::config::{FeatureThresholds, ModelConfig};
-use crate::decode::Route;
 use crate::drift::kernels::Recorder;
 use crate::drift::score::{Bins, Reference};
 
@@ -114,20 +113,23 @@ impl Models {
         failed
     }
 
-    /// The model that an exchange is counted for: of those with the route's name (a model without a name answers to
-    /// all), the one with the route's version, else the first. A server's own version numbers need not be ours.
-    pub fn find(&self, route: &Route) -> Found<'_> {
-        let mut first = None;
+    /// The model that an exchange is counted for: of those with its name (a model without a name answers to all, and an
+    /// exchange without one is for the only model there is), the one with its version, else the first. A server's own version numbers
+    /// need not be ours.
+    pub fn find(&self, name: Option<&str>, version: Option<&str>) -> Found<'_> {
+        let (mut first, mut first_name) = (None, None);
         for (idx, slot) in self.0.iter().enumerate() {
             let model = slot.model.get();
-            let name = slot.config.name.as_deref().or_else(|| model.map(|model| model.name.as_str()));
-            if name.is_some_and(|name| !name.is_empty() && name != &*route.model) {
-                continue;
+            let own_name = slot.config.name.as_deref().or_else(|| model.map(|model| model.name.as_str()));
+            match (name, first_name) {
+                (Some(name), _) if own_name.is_some_and(|own| !own.is_empty() && own != name) => continue,
+                (None, Some(first)) if own_name != first => return Found::Unknown,
+                _ => first_name = Some(own_name),
             }
-            let version =
+            let own_version =
                 slot.config.version.as_deref().or_else(|| model.map(|model| model.version.as_str()));
             let candidate = model.map_or(Found::NoBaseline, |model| Found::Model(idx, model));
-            if route.version.is_some() && version == route.version.as_deref() {
+            if version.is_some() && own_version == version {
                 return candidate;
             }
             first.get_or_insert(candidate);

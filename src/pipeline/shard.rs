@@ -1,6 +1,7 @@
 //! One thread that decodes exchanges and counts their rows. It owns its counters: the only lock is its own, taken once
 //! an exchange and contended once a tick.
 
+use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,7 +14,7 @@ use twox_hash::XxHash3_64;
 use super::model::{Found, Model, Models};
 use super::{Exchange, MirroredBody};
 use crate::baseline::Role;
-use crate::decode::{self, Batch, Column, DecodeError, Format, Route, ViolationReason};
+use crate::decode::{self, Batch, Body, Column, DecodeError, Format, ViolationReason};
 use crate::drift::repeats::RepeatCounter;
 use crate::drift::scan::Repeats;
 use crate::drift::{Histogram, kernels};
@@ -163,7 +164,11 @@ impl Shard {
             // One exchange that finds a bug in a decoder must not end the counting of all others.
             let counted = catch_unwind(AssertUnwindSafe(|| self.count(&exchange)));
             if counted.is_err() {
-                error!(model = %exchange.route.model, format = exchange.route.format.as_str(), "decoder panicked, exchange not counted");
+                error!(
+                    model = exchange.route.model.as_deref(),
+                    format = exchange.route.format.as_str(),
+                    "decoder panicked, exchange not counted"
+                );
                 self.count_error(exchange.route.format, "panic");
                 self.batches.clear();
             }
@@ -184,7 +189,12 @@ impl Shard {
     fn count(&mut self, exchange: &Exchange) {
         let models = Arc::clone(&self.models);
         let format = exchange.route.format;
-        let (idx, model) = match models.find(&exchange.route) {
+        let request = self.inflated(&exchange.request);
+        let (name, version) = match (&exchange.route.model, &request) {
+            (None, Ok(request)) => decode::names_in(format, &self.body(&exchange.request, request)).unzip(),
+            (name, _) => (name.clone(), Some(exchange.route.version.clone())),
+        };
+        let (idx, model) = match models.find(name.as_deref(), version.flatten().as_deref()) {
             Found::Model(idx, model) => (idx, model),
             Found::NoBaseline => return self.count_error(format, NO_BASELINE),
             Found::Unknown => return self.count_error(format, UNKNOWN_MODEL),
@@ -192,8 +202,17 @@ impl Shard {
         self.batches.resize_with(models.len(), || None);
         let mut batch = self.batches[idx].take().unwrap_or_else(|| Batch::new(&model.schema));
         batch.clear();
-        for (role, body) in [(Role::Feature, &exchange.request), (Role::Prediction, &exchange.response)] {
-            if let Err(error) = self.decode(role, &exchange.route, body, model, &mut batch) {
+        let read = |role: Role, bytes: &[u8], batch: &mut Batch| match role {
+            Role::Feature => {
+                decode::decode_request(format, &self.body(&exchange.request, bytes), &model.schema, batch)
+            }
+            Role::Prediction => {
+                decode::decode_response(format, &self.body(&exchange.response, bytes), &model.schema, batch)
+            }
+        };
+        for (role, bytes) in [(Role::Feature, request), (Role::Prediction, self.inflated(&exchange.response))]
+        {
+            if let Err(error) = bytes.and_then(|bytes| read(role, &bytes, &mut batch)) {
                 debug!(%error, model = %model.name, role = role.as_str(), "body not understood");
                 self.count_error(format, error.kind());
             }
@@ -210,24 +229,16 @@ impl Shard {
         self.batches[idx] = Some(batch);
     }
 
-    fn decode(
-        &self,
-        role: Role,
-        route: &Route,
-        body: &MirroredBody,
-        model: &Model,
-        batch: &mut Batch,
-    ) -> Result<(), DecodeError> {
-        let encoding = body.content_encoding.as_ref().map(|value| value.to_str().unwrap_or("?"));
-        let bytes = decode::decode_content(
-            encoding,
-            body.as_slice(),
-            self.max_body_bytes.saturating_mul(MAX_INFLATION),
-        )?;
-        match role {
-            Role::Feature => decode::decode_request(route.format, &bytes, &model.schema, batch),
-            Role::Prediction => decode::decode_response(route.format, &bytes, &model.schema, batch),
-        }
+    fn inflated<'a>(&self, body: &'a MirroredBody) -> Result<Cow<'a, [u8]>, DecodeError> {
+        decode::decode_content(body.headers.content_encoding(), body.as_slice(), self.max_inflated())
+    }
+
+    fn body<'a>(&self, body: &'a MirroredBody, inflated: &'a [u8]) -> Body<'a> {
+        body.headers.body(inflated, self.max_inflated())
+    }
+
+    fn max_inflated(&self) -> usize {
+        self.max_body_bytes.saturating_mul(MAX_INFLATION)
     }
 
     fn count_error(&self, format: Format, reason: &'static str) {

@@ -15,6 +15,7 @@ use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Vis
 
 use super::source::{Input, InputFormat, Unit};
 use super::{Cell, Cells, Table, TableError};
+use crate::drift::decimal;
 
 /// Rows that are held as columns at a time.
 const BATCH_ROWS: usize = 8192;
@@ -147,9 +148,9 @@ fn typed_cells(array: &ArrayRef) -> Result<Cells, String> {
             let array = cast(&DataType::Float64)?;
             let numbers = array.as_primitive::<Float64Type>();
             Ok(Cells::Numbers(if numbers.null_count() == 0 {
-                numbers.values().to_vec()
+                numbers.values().iter().copied().map(decimal).collect()
             } else {
-                numbers.iter().map(|number| number.unwrap_or(f64::NAN)).collect()
+                numbers.iter().map(|number| number.map_or(f64::NAN, decimal)).collect()
             }))
         }
         DataType::Null => Ok(Cells::Numbers(vec![f64::NAN; array.len()])),
@@ -252,7 +253,7 @@ impl<'de> Deserialize<'de> for Cell {
             }
 
             fn visit_f64<E>(self, value: f64) -> Result<Cell, E> {
-                Ok(Cell::Number(value))
+                Ok(Cell::Number(decimal(value)))
             }
 
             fn visit_str<E>(self, value: &str) -> Result<Cell, E> {

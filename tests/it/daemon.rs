@@ -226,7 +226,7 @@ async fn what_is_not_understood_is_passed_on_and_counted() {
         client.post(format!("http://{}{path}", daemon.proxy)).body(body).send().await.unwrap().status()
     };
     assert_eq!(post("/v1/models/stranger:predict", r#"{"instances": [[1, "a"]]}"#).await, StatusCode::OK);
-    assert_eq!(post("/invocations", r#"{"instances": [[1, "a"]]}"#).await, StatusCode::OK);
+    assert_eq!(post("/v1/models/credit:explain", r#"{"instances": [[1, "a"]]}"#).await, StatusCode::OK);
     assert_eq!(post("/v1/models/credit:predict", "{").await, StatusCode::BAD_REQUEST);
     daemon.wait_for_metric(r#"driftd_decode_errors_total{format="v1",reason="unknown_model"}"#, 1.0).await;
     daemon.wait_for_metric(r#"driftd_tap_exchanges_total{outcome="unrecognised",tap="proxy"}"#, 1.0).await;

@@ -39,7 +39,7 @@ async fn run_python(python: &Path, program: &str, args: &[&str]) -> Value {
 struct ModelServer {
     _process: Child,
     _log: Lines<BufReader<ChildStdout>>,
-    addr: std::net::SocketAddr,
+    report: Value,
 }
 
 impl ModelServer {
@@ -63,8 +63,13 @@ impl ModelServer {
             }
         };
         let report = tokio::time::timeout(START, ready).await.expect("the server starts in time");
-        let port = report["http"].as_u64().and_then(|port| u16::try_from(port).ok()).expect("a port");
-        Self { _process: process, _log: log, addr: ([127, 0, 0, 1], port).into() }
+        Self { _process: process, _log: log, report }
+    }
+
+    /// Where it speaks `http` or `grpc`.
+    fn addr(&self, protocol: &str) -> std::net::SocketAddr {
+        let port = self.report[protocol].as_u64().and_then(|port| u16::try_from(port).ok()).expect("a port");
+        ([127, 0, 0, 1], port).into()
     }
 }
 
@@ -99,10 +104,10 @@ fn baselines(models: &Path) -> Vec<Trained> {
     folders.into_iter().map(build).collect()
 }
 
-/// Drives `scenarios` through driftd, then holds every count and score to the recount.
+/// Drives `scenarios`, all of one protocol, through driftd, then holds every count and score to the recount.
 async fn check_against(
     python: &Path,
-    server_program: &str,
+    (server_program, protocol): (&str, &str),
     scenarios: &[&str],
     rows: &str,
     check: impl Fn(&ModelReport, &Value),
@@ -113,10 +118,10 @@ async fn check_against(
     let trained = baselines(&models);
     let server = ModelServer::start(python, server_program, &models).await;
     let files: Vec<_> = trained.iter().map(|model| model.baseline.as_path()).collect();
-    let daemon = Daemon::start(support::config(server.addr, &files)).await;
+    let daemon = Daemon::start(support::config(server.addr(protocol), &files)).await;
 
     let sent = directory.path().join("sent");
-    let (direct, proxied) = (format!("http://{}", server.addr), format!("http://{}", daemon.proxy));
+    let (direct, proxied) = (format!("http://{}", server.addr(protocol)), format!("http://{}", daemon.proxy));
     let mut args = vec![direct.as_str(), proxied.as_str()];
     args.extend(scenarios);
     args.extend([
@@ -262,21 +267,44 @@ fn drifted(model: &ModelReport, recount: &Value) {
 async fn mlserver_is_served_unchanged_and_counted_exactly() {
     let python = from_env("DRIFTD_TEST_MLSERVER_PYTHON");
     let scenarios = ["mlserver-np", "mlserver-pd", "triton-mlserver", "raw-mlserver-v2"];
-    check_against(&python, "serve_mlserver.py", &scenarios, "plain", quiet).await;
+    check_against(&python, ("serve_mlserver.py", "http"), &scenarios, "plain", quiet).await;
 }
 
 #[tokio::test]
 async fn shifted_rows_on_mlserver_are_scored_as_numpy_scores_them() {
     let python = from_env("DRIFTD_TEST_MLSERVER_PYTHON");
-    check_against(&python, "serve_mlserver.py", &["mlserver-np", "mlserver-pd"], "shifted", drifted).await;
+    let scenarios = ["mlserver-np", "mlserver-pd"];
+    check_against(&python, ("serve_mlserver.py", "http"), &scenarios, "shifted", drifted).await;
 }
 
 #[tokio::test]
 async fn kserves_python_server_is_served_unchanged_and_counted_exactly() {
     let python = from_env("DRIFTD_TEST_KSERVE_PYTHON");
-    let scenarios =
-        ["kserve-v1", "kserve-v1-columns", "kserve-v2", "kserve-v2-pd", "triton-kserve", "raw-v1-inputs"];
-    check_against(&python, "serve_kserve.py", &scenarios, "plain", quiet).await;
+    let scenarios = [
+        "kserve-v1",
+        "kserve-v1-columns",
+        "kserve-v2",
+        "kserve-v2-pd",
+        "kserve-v2-binary",
+        "triton-kserve",
+        "triton-kserve-binary",
+        "raw-v1-inputs",
+    ];
+    check_against(&python, ("serve_kserve.py", "http"), &scenarios, "plain", quiet).await;
+}
+
+/// By KServe's own client, whose contents are typed.
+#[tokio::test]
+async fn grpc_calls_of_kserves_python_server_are_counted_exactly() {
+    let python = from_env("DRIFTD_TEST_KSERVE_PYTHON");
+    check_against(&python, ("serve_kserve.py", "grpc"), &["kserve-grpc"], "plain", quiet).await;
+}
+
+/// By Triton's client, whose contents are raw.
+#[tokio::test]
+async fn grpc_calls_of_mlserver_are_counted_exactly() {
+    let python = from_env("DRIFTD_TEST_MLSERVER_PYTHON");
+    check_against(&python, ("serve_mlserver.py", "grpc"), &["triton-grpc-mlserver"], "plain", quiet).await;
 }
 
 #[tokio::test]
@@ -284,7 +312,7 @@ async fn shifted_rows_on_kserves_python_server_are_scored_as_numpy_scores_them()
     let python = from_env("DRIFTD_TEST_KSERVE_PYTHON");
     check_against(
         &python,
-        "serve_kserve.py",
+        ("serve_kserve.py", "http"),
         &["kserve-v1", "kserve-v1-columns", "kserve-v2-pd"],
         "shifted",
         drifted,

@@ -7,12 +7,11 @@ use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use http::header::CONTENT_ENCODING;
 use http::{HeaderMap, Method, StatusCode};
 use http_body::Frame;
 use tokio::time::Instant;
 
-use crate::decode::Route;
+use crate::decode::{BodyHeaders, Route};
 use crate::pipeline::{Exchange, Intake, MirrorBudget, MirrorError, MirroredBody, Refused};
 use crate::telemetry::{DropReason, Outcome, TapMetrics};
 
@@ -249,8 +248,7 @@ impl BodyCopy {
     pub(super) fn new(entry: &Entry, side: Side, headers: &HeaderMap, content_length: Option<u64>) -> Self {
         let mut copy = Self { entry: entry.clone(), side, copy: None, ended: false };
         if entry.is_copying() {
-            let encoding = headers.get(CONTENT_ENCODING).cloned();
-            let mut body = MirroredBody::new(entry.0.mirror.budget.clone(), encoding);
+            let mut body = MirroredBody::new(entry.0.mirror.budget.clone(), BodyHeaders::of(headers));
             match content_length.map_or(Ok(()), |n_bytes| body.expect_len(n_bytes)) {
                 Ok(()) => copy.copy = Some(body),
                 Err(error) => entry.lose_copy(error),

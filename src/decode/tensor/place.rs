@@ -1,17 +1,9 @@
 //! Which column of the model each value of a table of tensors belongs to.
 
-use super::{Data, Tensor, for_each_leaf};
+use super::{Data, Table, Tensor};
 use crate::decode::columns::Columns;
-use crate::decode::json::Scanner;
+use crate::decode::v2::for_each_leaf;
 use crate::decode::{DecodeError, ViolationReason};
-
-/// The tensors of one body.
-#[derive(Debug)]
-pub(super) struct Table<'a> {
-    pub(super) tensors: &'a [Tensor<'a>],
-    pub(super) numbers: &'a [f64],
-    pub(super) scanner: Scanner<'a>,
-}
 
 /// How a tensor divides into rows: its data is `n_rows` times `width` values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,7 +71,7 @@ impl Table<'_> {
         if column > columns.width() {
             columns.violate(None, ViolationReason::Shape, n_rows as u64);
         }
-        columns.end_rows(n_rows, ViolationReason::Shape, &self.scanner)
+        columns.end_rows(n_rows, ViolationReason::Shape, &self.json)
     }
 
     fn place_by_name(&self, layouts: &[Layout], columns: &mut Columns<'_>) -> Result<(), DecodeError> {
@@ -87,7 +79,7 @@ impl Table<'_> {
             self.write(tensor, *layout, by_name(tensor, *layout, columns), columns)?;
         }
         let n_rows = layouts.iter().map(|layout| layout.n_rows).max().unwrap_or(0);
-        columns.end_rows(n_rows, ViolationReason::MissingFeature, &self.scanner)
+        columns.end_rows(n_rows, ViolationReason::MissingFeature, &self.json)
     }
 
     fn write(
@@ -115,6 +107,10 @@ impl Table<'_> {
                 columns.violate(Some(column), ViolationReason::Shape, n_rows as u64); // a tensor is there twice
             }
         }
+        let target_of = |idx: usize| {
+            let column = targets.get(idx % width.max(1)).copied().flatten();
+            column.filter(|_| idx < n_rows.saturating_mul(width))
+        };
         match &tensor.data {
             Data::Numbers(range) => {
                 let numbers = &self.numbers[range.clone()];
@@ -123,21 +119,34 @@ impl Table<'_> {
                         columns.numbers(column, numbers.iter().skip(at).step_by(width).take(n_rows).copied());
                     }
                 }
-                Ok(())
             }
-            Data::Mixed { body, .. } => {
+            Data::Json { text, .. } => {
                 let mut idx = 0;
-                for_each_leaf(&mut self.scanner.within(body), 0, &mut |scanner| {
-                    let column = targets.get(idx % width.max(1)).copied().flatten();
-                    let is_in = idx < n_rows * width;
+                for_each_leaf(&mut self.json.within(text), 0, &mut |scanner| {
+                    let column = target_of(idx);
                     idx += 1;
                     match column {
-                        Some(column) if is_in => columns.read(column, scanner),
-                        _ => scanner.skip().map(drop),
+                        Some(column) => columns.read(column, scanner),
+                        None => scanner.skip().map(drop),
                     }
-                })
+                })?;
+            }
+            Data::Texts(texts) => {
+                for (idx, text) in texts.iter().enumerate() {
+                    if let Some(column) = target_of(idx) {
+                        columns.text(column, &String::from_utf8_lossy(text));
+                    }
+                }
+            }
+            Data::Booleans(booleans) => {
+                for (idx, boolean) in booleans.iter().enumerate() {
+                    if let Some(column) = target_of(idx) {
+                        columns.boolean(column, *boolean != 0);
+                    }
+                }
             }
         }
+        Ok(())
     }
 }
 

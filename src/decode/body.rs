@@ -1,0 +1,75 @@
+//! A body and what its headers say of it.
+
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
+use http::{HeaderMap, HeaderValue};
+
+/// The headers of a message that say how its body is to be read.
+#[derive(Clone, Debug, Default)]
+pub struct BodyHeaders {
+    content_encoding: Option<HeaderValue>,
+    content_type: Option<HeaderValue>,
+    /// `inference-header-content-length`.
+    json_len: Option<HeaderValue>,
+    grpc_encoding: Option<HeaderValue>,
+}
+
+impl BodyHeaders {
+    /// Those of a message.
+    pub fn of(headers: &HeaderMap) -> Self {
+        let get = |name: &str| headers.get(name).cloned();
+        Self {
+            content_encoding: headers.get(CONTENT_ENCODING).cloned(),
+            content_type: headers.get(CONTENT_TYPE).cloned(),
+            json_len: get("inference-header-content-length"),
+            grpc_encoding: get("grpc-encoding"),
+        }
+    }
+
+    /// `content-encoding`; a value that is no text is no encoding that is read.
+    pub fn content_encoding(&self) -> Option<&str> {
+        self.content_encoding.as_ref().map(|value| value.to_str().unwrap_or("?"))
+    }
+
+    /// The body they came with, its content encoding removed; compressed messages inside of it may grow to
+    /// `max_inflated` bytes.
+    pub fn body<'a>(&'a self, bytes: &'a [u8], max_inflated: usize) -> Body<'a> {
+        let text = |value: &'a Option<HeaderValue>| value.as_ref().and_then(|value| value.to_str().ok());
+        Body {
+            bytes,
+            json_len: text(&self.json_len).and_then(|len| len.trim().parse().ok()),
+            compression: text(&self.grpc_encoding),
+            media_type: text(&self.content_type),
+            max_inflated,
+        }
+    }
+}
+
+/// One side of an exchange.
+#[derive(Clone, Copy, Debug)]
+pub struct Body<'a> {
+    /// Without its content encoding.
+    pub bytes: &'a [u8],
+    /// How much of it is JSON, where binary tensors follow.
+    pub json_len: Option<usize>,
+    /// Of compressed gRPC messages inside of it.
+    pub compression: Option<&'a str>,
+    /// Its content type.
+    pub media_type: Option<&'a str>,
+    /// What compressed messages may grow to.
+    pub max_inflated: usize,
+}
+
+impl<'a> Body<'a> {
+    /// One that came without headers.
+    pub fn new(bytes: &'a [u8]) -> Self {
+        Self { bytes, json_len: None, compression: None, media_type: None, max_inflated: 8 * bytes.len() }
+    }
+
+    /// Whether its content type is this one, whatever its parameters.
+    pub(super) fn is_of_type(&self, media_type: &str) -> bool {
+        let essence = |full: &str| {
+            full.split(';').next().is_some_and(|essence| essence.trim().eq_ignore_ascii_case(media_type))
+        };
+        self.media_type.is_some_and(essence)
+    }
+}

@@ -90,7 +90,8 @@ fn cut_points(values: &[f64], starts: &[usize]) -> Vec<f64> {
 /// [`edges_from_weighted`] leaves a whole width for, a baseline merged from others perhaps less.
 pub fn is_far_out((left, right): (f64, f64), (min, max): (f64, f64)) -> bool {
     let margin = 0.5 * (max - min);
-    right <= min - margin || left >= max + margin && left > max
+    // Where numbers are so large that half the width is less than the gap between two, a bin beside the range is not far.
+    right <= min - margin && (right < min || margin == 0.0) || left >= max + margin && left > max
 }
 
 /// Groups of fine bins for PSI: at most `max_groups` (at least 1) of near-equal baseline count, missing and other not

@@ -15,21 +15,28 @@ use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
 
 use crate::admin::{Admin, BoundAdmin};
-use crate::config::{Config, Identity};
-use crate::pipeline::{Context, Evaluator, Intake, Models, Report, Shard};
-use crate::tap::Proxy;
-use crate::telemetry::{ModelMetrics, ProcessMetrics, TapMetrics};
+use crate::config::{Config, Identity, Taps};
+use crate::pipeline::{Context, Evaluator, Intake, MirrorBudget, Models, Report, Shard};
+use crate::tap::{CloudEvents, Proxy};
+use crate::telemetry::{ModelMetrics, ProcessMetrics, TapFamilies};
 
 /// A daemon whose sockets are bound and whose tasks wait to run.
 #[derive(Debug)]
 pub struct App {
-    proxy: Proxy,
+    taps: BoundTaps,
     admin: BoundAdmin,
     evaluator: Evaluator,
     shards: Vec<Shard>,
     report: watch::Receiver<Arc<Report>>,
     interval: Duration,
     grace: Duration,
+}
+
+/// The taps there are, listening.
+#[derive(Debug)]
+struct BoundTaps {
+    proxy: Option<Proxy>,
+    cloudevents: Option<CloudEvents>,
 }
 
 /// Why the daemon cannot start.
@@ -68,15 +75,11 @@ impl App {
         let (queues, shards): (Vec<_>, Vec<_>) = (0..config.n_shards)
             .map(|_| {
                 let (sender, receiver) = mpsc::channel(config.queue_capacity);
-                (sender, Shard::new(receiver, Arc::clone(&models), config.proxy.max_body_bytes))
+                (sender, Shard::new(receiver, Arc::clone(&models), config.taps.max_body_bytes()))
             })
             .unzip();
         let (publish, report) = watch::channel(Arc::default());
-        let listen = config.proxy.listen;
-        let proxy =
-            Proxy::bind(&config.proxy, Intake::new(queues), TapMetrics::register(&registry, "proxy")?)
-                .await
-                .map_err(|source| AppError::Bind { what: "the proxy", addr: listen, source })?;
+        let taps = BoundTaps::bind(&config.taps, &Intake::new(queues), &registry).await?;
         let interval = config.evaluation.interval;
         let context = Context {
             evaluation: config.evaluation,
@@ -86,25 +89,29 @@ impl App {
         };
         let shard_handles = shards.iter().map(Shard::handle).collect();
         let evaluator =
-            Evaluator::new(models, shard_handles, context, process_metrics, proxy.budget(), publish);
-        let (health, upstream) = (proxy.upstream_health(), config.proxy.upstream.clone());
-        let readiness = move || {
-            if health.is_reachable() {
-                Ok(())
-            } else {
-                Err(format!("cannot reach the model server at {upstream}"))
+            Evaluator::new(models, shard_handles, context, process_metrics, taps.budgets(), publish);
+        let health = taps.proxy.as_ref().map(Proxy::upstream_health).zip(config.taps.proxy);
+        let readiness = move || match &health {
+            Some((health, proxy)) if !health.is_reachable() => {
+                Err(format!("cannot reach the model server at {}", proxy.upstream))
             }
+            _ => Ok(()),
         };
         let admin = Admin { registry, report: report.clone(), readiness: Arc::new(readiness) }
             .bind(config.admin)
             .await
             .map_err(|source| AppError::Bind { what: "the admin listener", addr: config.admin, source })?;
-        Ok(Self { proxy, admin, evaluator, shards, report, interval, grace: config.shutdown_grace })
+        Ok(Self { taps, admin, evaluator, shards, report, interval, grace: config.shutdown_grace })
     }
 
-    /// Where callers connect.
-    pub fn proxy_addr(&self) -> SocketAddr {
-        self.proxy.local_addr()
+    /// Where callers connect, if there is a proxy.
+    pub fn proxy_addr(&self) -> Option<SocketAddr> {
+        self.taps.proxy.as_ref().map(Proxy::local_addr)
+    }
+
+    /// Where events are sent to, if there is a sink for them.
+    pub fn cloudevents_addr(&self) -> Option<SocketAddr> {
+        self.taps.cloudevents.as_ref().map(CloudEvents::local_addr)
     }
 
     /// Where metrics and the API are.
@@ -127,8 +134,7 @@ impl App {
     pub async fn run(self, stop: impl Future<Output = ()>) -> Result<(), AppError> {
         let cancel = CancellationToken::new(); // watched by the source of traffic alone
         let traffic = TaskTracker::new();
-        let Self { proxy, admin, evaluator, shards, interval, grace, .. } = self;
-        info!(proxy = %proxy.local_addr(), "forwarding");
+        let Self { taps, admin, evaluator, shards, interval, grace, .. } = self;
 
         let counted = start_shards(shards)?;
         let (last_tick, end_of_ticks) = oneshot::channel();
@@ -141,21 +147,19 @@ impl App {
                 error!(%error, "admin listener failed");
             }
         });
-        let guard = cancel.clone().drop_guard();
-        let draining = cancel.clone();
-        traffic.spawn(async move {
-            let _guard = guard;
-            let started = proxy.run(draining.clone().cancelled_owned());
-            tokio::pin!(started);
-            let drained = async {
-                draining.cancelled().await;
-                tokio::time::sleep(grace).await;
+        if let Some(proxy) = taps.proxy {
+            let stopped = cancel.clone().cancelled_owned();
+            traffic.spawn(drained("proxy", proxy.run(stopped), cancel.clone(), grace));
+        }
+        if let Some(sink) = taps.cloudevents {
+            let stopped = cancel.clone().cancelled_owned();
+            let run = async move {
+                if let Err(error) = sink.run(stopped).await {
+                    error!(%error, "the CloudEvents sink failed");
+                }
             };
-            tokio::select! {
-                () = &mut started => (),
-                () = drained => warn!("grace period over, closing connections with requests in flight"),
-            }
-        });
+            traffic.spawn(drained("cloudevents", run, cancel.clone(), grace));
+        }
 
         tokio::select! { () = stop => (), () = cancel.cancelled() => () }
         info!(grace = ?grace, "stopping: no new connections, requests in flight complete");
@@ -163,7 +167,7 @@ impl App {
         traffic.close();
         traffic.wait().await;
 
-        // The last intake went with the proxy, so the shards end when their queues are empty.
+        // The last intake went with the taps, so the shards end when their queues are empty.
         if timeout(Duration::from_secs(5), counted).await.is_err() {
             warn!("shards still busy, their last exchanges are not counted");
         }
@@ -173,6 +177,47 @@ impl App {
         let _joined = admin.await;
         info!("stopped");
         Ok(())
+    }
+}
+
+impl BoundTaps {
+    async fn bind(config: &Taps, intake: &Intake, registry: &Registry) -> Result<Self, AppError> {
+        let metrics = TapFamilies::register(registry)?;
+        let mut bound = Self { proxy: None, cloudevents: None };
+        if let Some(config) = &config.proxy {
+            let error = |source| AppError::Bind { what: "the proxy", addr: config.listen, source };
+            let proxy = Proxy::bind(config, intake.clone(), metrics.of("proxy")).await;
+            bound.proxy = Some(proxy.map_err(error)?);
+        }
+        if let Some(config) = &config.cloudevents {
+            let error = |source| AppError::Bind { what: "the CloudEvents sink", addr: config.listen, source };
+            let sink = CloudEvents::bind(config, intake.clone(), metrics.of("cloudevents")).await;
+            bound.cloudevents = Some(sink.map_err(error)?);
+        }
+        Ok(bound)
+    }
+
+    fn budgets(&self) -> Vec<MirrorBudget> {
+        let budgets = self.proxy.iter().map(Proxy::budget);
+        budgets.chain(self.cloudevents.iter().map(CloudEvents::budget)).collect()
+    }
+}
+
+/// Runs a tap until it has drained after `cancel`, or for the grace period at most. However it ends, all others end too.
+async fn drained(
+    tap: &'static str,
+    run: impl Future<Output = ()>,
+    cancel: CancellationToken,
+    grace: Duration,
+) {
+    let _guard = cancel.clone().drop_guard();
+    let over = async {
+        cancel.cancelled().await;
+        tokio::time::sleep(grace).await;
+    };
+    tokio::select! {
+        () = run => (),
+        () = over => warn!(tap, "grace period over, closing connections with requests in flight"),
     }
 }
 

@@ -4,6 +4,7 @@
 //! with their units (`1MiB`, `10s`).
 
 mod budget;
+mod cloudevents;
 mod evaluation;
 mod model;
 mod proxy;
@@ -16,6 +17,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 pub use budget::{Budget, BudgetError};
+pub use cloudevents::{CloudEventsConfig, RawCloudEvents};
 pub use evaluation::{
     EvaluationConfig, FeatureThresholds, RawEvaluation, RawReference, RawSensitivity, Window,
 };
@@ -56,6 +58,8 @@ pub struct RawConfig {
 pub enum RawTap {
     /// A reverse proxy in front of the model server.
     Proxy(RawProxy),
+    /// A sink for KServe's inference logger.
+    CloudEvents(RawCloudEvents),
 }
 
 /// The section `metrics`.
@@ -106,6 +110,48 @@ pub struct Identity {
     pub inferenceservice: String,
 }
 
+/// The ways traffic comes in: at least one, and one of a kind at most.
+#[derive(Clone, Debug, Default)]
+pub struct Taps {
+    /// A reverse proxy in front of the model server.
+    pub proxy: Option<ProxyConfig>,
+    /// A sink for KServe's inference logger.
+    pub cloudevents: Option<CloudEventsConfig>,
+}
+
+impl Taps {
+    /// The longest body that any of them hands on.
+    pub fn max_body_bytes(&self) -> usize {
+        let of_proxy = self.proxy.as_ref().map(|proxy| proxy.max_body_bytes);
+        let of_sink = self.cloudevents.as_ref().map(|sink| sink.max_body_bytes);
+        of_proxy.max(of_sink).unwrap_or_default()
+    }
+}
+
+impl TryFrom<Vec<RawTap>> for Taps {
+    type Error = ConfigError;
+
+    fn try_from(raw: Vec<RawTap>) -> Result<Self, ConfigError> {
+        if raw.is_empty() {
+            return Err(ConfigError::invalid(
+                "taps",
+                "is empty; add `- proxy: {listen: 0.0.0.0:8080, upstream: http://127.0.0.1:8081}`",
+            ));
+        }
+        let mut taps = Self::default();
+        for tap in raw {
+            let is_second = match tap {
+                RawTap::Proxy(proxy) => taps.proxy.replace(proxy.try_into()?).is_some(),
+                RawTap::CloudEvents(sink) => taps.cloudevents.replace(sink.try_into()?).is_some(),
+            };
+            if is_second {
+                return Err(ConfigError::invalid("taps", "has two of one kind; run one driftd for each"));
+            }
+        }
+        Ok(taps)
+    }
+}
+
 /// A configuration that has been checked as a whole.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -115,8 +161,8 @@ pub struct Config {
     pub models: Vec<ModelConfig>,
     /// When and over which windows drift is judged.
     pub evaluation: EvaluationConfig,
-    /// The proxy.
-    pub proxy: ProxyConfig,
+    /// The ways traffic comes in.
+    pub taps: Taps,
     /// Series of features a process may export.
     pub max_series: usize,
     /// Threads that decode and count.
@@ -170,7 +216,7 @@ impl Config {
             admin: default_admin(),
             models,
             evaluation: EvaluationConfig::default(),
-            proxy,
+            taps: Taps { proxy: Some(proxy), cloudevents: None },
             max_series: metrics.max_series,
             n_shards: pipeline.shards,
             queue_capacity: pipeline.queue_capacity,
@@ -195,22 +241,6 @@ impl TryFrom<RawConfig> for Config {
     type Error = ConfigError;
 
     fn try_from(raw: RawConfig) -> Result<Self, ConfigError> {
-        let mut taps = raw.taps.into_iter();
-        let proxy = match (taps.next(), taps.next()) {
-            (Some(RawTap::Proxy(proxy)), None) => ProxyConfig::try_from(proxy)?,
-            (None, _) => {
-                return Err(ConfigError::invalid(
-                    "taps",
-                    "is empty; add `- proxy: {listen: 0.0.0.0:8080, upstream: http://127.0.0.1:8081}`",
-                ));
-            }
-            (Some(_), Some(_)) => {
-                return Err(ConfigError::invalid(
-                    "taps",
-                    "has more than one entry; run one driftd per proxy",
-                ));
-            }
-        };
         let models = ModelConfig::all(raw.models)?;
         if !(1..=256).contains(&raw.pipeline.shards) {
             return Err(ConfigError::invalid("pipeline.shards", "must be between 1 and 256"));
@@ -222,7 +252,7 @@ impl TryFrom<RawConfig> for Config {
             admin: raw.admin,
             models,
             evaluation: EvaluationConfig::try_from(raw.evaluation)?,
-            proxy,
+            taps: raw.taps.try_into()?,
             max_series: raw.metrics.max_series,
             n_shards: raw.pipeline.shards,
             queue_capacity: raw.pipeline.queue_capacity,

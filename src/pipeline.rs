@@ -10,7 +10,7 @@ pub mod shard;
 mod state;
 
 pub use evaluate::Evaluator;
-pub use exchange::{Exchange, MirrorBudget, MirrorError, MirroredBody};
+pub use exchange::{Exchange, MirrorBudget, MirrorError, MirroredBody, Service};
 pub use intake::{Intake, Refused};
 pub use model::{Found, Model, Models};
 pub use report::Report;

@@ -7,4 +7,4 @@ pub mod tap;
 
 pub use model::{ModelLabels, ModelMetrics, ModelSeries};
 pub use process::ProcessMetrics;
-pub use tap::{DropReason, Outcome, TapMetrics};
+pub use tap::{DropReason, Outcome, TapFamilies, TapMetrics};

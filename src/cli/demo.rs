@@ -70,7 +70,8 @@ async fn play(args: DemoArgs) -> anyhow::Result<ExitCode> {
 
     let model_server = server::start().await.context("starting the demo's model server")?;
     let app = App::bind(config(args.admin, model_server, baselines)?, Identity::default()).await?;
-    let (proxy, admin, reports) = (app.proxy_addr(), app.admin_addr()?, app.report());
+    let (admin, reports) = (app.admin_addr()?, app.report());
+    let proxy = app.proxy_addr().context("the demo has a proxy")?;
     let (stop, stopped) = oneshot::channel::<()>();
     let daemon = tokio::spawn(app.run(async { drop(stopped.await) }));
     clock.say("serving", &format!("model server {model_server} ← driftd {proxy} ← callers"));

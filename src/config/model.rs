@@ -15,6 +15,10 @@ pub struct RawModel {
     pub name: Option<String>,
     /// The label `version`, and the version in request paths where they carry one. Absent: the baseline's.
     pub version: Option<String>,
+    /// The label `namespace`; where a tap hears several, only events of this namespace are for this model. Absent: that of the process.
+    pub namespace: Option<String>,
+    /// The label `inferenceservice`, likewise. Absent: events of the service that is named as the model.
+    pub inferenceservice: Option<String>,
     /// The baseline file, from `driftd baseline build`. Absent: that of the first entry of the same name which has one,
     /// borrowed until the version has its own.
     pub baseline: Option<PathBuf>,
@@ -30,6 +34,10 @@ pub struct ModelConfig {
     pub name: Option<String>,
     /// Its version, if not the baseline's.
     pub version: Option<String>,
+    /// Its namespace, if not the process's.
+    pub namespace: Option<String>,
+    /// Its `InferenceService`, if not the process's.
+    pub inferenceservice: Option<String>,
     /// Its baseline file.
     pub baseline: PathBuf,
     /// Whether that is another version's.
@@ -44,6 +52,8 @@ impl ModelConfig {
         Self {
             name: None,
             version: None,
+            namespace: None,
+            inferenceservice: None,
             baseline: baseline.into(),
             is_borrowed: false,
             thresholds: BTreeMap::new(),
@@ -56,7 +66,11 @@ impl ModelConfig {
             raw.iter().filter_map(|model| Some((model.name.clone()?, model.baseline.clone()?))).collect();
         let models = raw.into_iter().map(|model| Self::of(model, &lenders)).collect::<Result<Vec<_>, _>>()?;
         for (idx, model) in models.iter().enumerate() {
-            if models[..idx].iter().any(|other| other.name == model.name && other.version == model.version) {
+            let is_alike = |other: &&Self| {
+                (&other.namespace, &other.inferenceservice, &other.name, &other.version)
+                    == (&model.namespace, &model.inferenceservice, &model.name, &model.version)
+            };
+            if models[..idx].iter().any(|other| is_alike(&other)) {
                 return Err(ConfigError::invalid(
                     "models",
                     format!(
@@ -71,7 +85,7 @@ impl ModelConfig {
     }
 
     fn of(raw: RawModel, lenders: &[(String, PathBuf)]) -> Result<Self, ConfigError> {
-        let RawModel { name, version, baseline, thresholds } = raw;
+        let RawModel { name, version, namespace, inferenceservice, baseline, thresholds } = raw;
         for (feature, thresholds) in &thresholds {
             thresholds.check(&format!("models.thresholds.{feature}"))?;
         }
@@ -92,6 +106,6 @@ impl ModelConfig {
                 "is missing where the baseline is borrowed; write the version that has none of its own",
             ));
         }
-        Ok(Self { name, version, baseline, is_borrowed, thresholds })
+        Ok(Self { name, version, namespace, inferenceservice, baseline, is_borrowed, thresholds })
     }
 }

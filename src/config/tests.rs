@@ -19,9 +19,9 @@ fn check_refused(yaml: &str, expected: &str) {
 fn the_smallest_file_gets_the_documented_defaults() {
     let config = parse(MINIMAL).unwrap();
     assert_eq!(config.admin.to_string(), "0.0.0.0:9464");
-    assert_eq!(config.proxy.max_body_bytes, 1 << 20);
-    assert_eq!(config.proxy.max_mirrored_bytes, 8 << 20);
-    assert!((config.proxy.sample_rate - 1.0).abs() < f64::EPSILON);
+    assert_eq!(config.taps.proxy.as_ref().unwrap().max_body_bytes, 1 << 20);
+    assert_eq!(config.taps.proxy.as_ref().unwrap().max_mirrored_bytes, 8 << 20);
+    assert!((config.taps.proxy.as_ref().unwrap().sample_rate - 1.0).abs() < f64::EPSILON);
     let labels: Vec<_> = config.evaluation.windows.iter().map(|window| window.label.as_str()).collect();
     assert_eq!(labels, ["5m", "1h", "24h"]);
     assert_eq!(config.evaluation.interval, Duration::from_secs(10));

@@ -25,6 +25,15 @@ impl BodyHeaders {
         }
     }
 
+    /// The same where the body has a content type of its own.
+    #[must_use]
+    pub fn with_media_type(mut self, media_type: Option<&str>) -> Self {
+        if let Some(value) = media_type.and_then(|media_type| HeaderValue::from_str(media_type).ok()) {
+            self.content_type = Some(value);
+        }
+        self
+    }
+
     /// `content-encoding`; a value that is no text is no encoding that is read.
     pub fn content_encoding(&self) -> Option<&str> {
         self.content_encoding.as_ref().map(|value| value.to_str().unwrap_or("?"))

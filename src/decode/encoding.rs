@@ -22,9 +22,11 @@ pub fn decode_content<'a>(
 ) -> Result<Cow<'a, [u8]>, DecodeError> {
     let encoding = encoding.map(str::trim).unwrap_or_default();
     let is = |name: &str| encoding.eq_ignore_ascii_case(name);
-    if encoding.is_empty() || is("identity") {
+    // KServe's logger passes compressed bodies on without their header; nothing else that we read begins so.
+    let is_bare_gzip = encoding.is_empty() && body.starts_with(&[0x1f, 0x8b]);
+    if (encoding.is_empty() || is("identity")) && !is_bare_gzip {
         Ok(Cow::Borrowed(body))
-    } else if is("gzip") || is("x-gzip") {
+    } else if is_bare_gzip || is("gzip") || is("x-gzip") {
         inflate(MultiGzDecoder::new(body), max_bytes)
     } else if is("deflate") {
         // RFC 9110 says zlib; some servers leave its two bytes out.
@@ -101,6 +103,7 @@ mod tests {
             let error = decode_content(Some(name), &body[..body.len() / 2], 100).unwrap_err();
             assert_eq!(error.kind(), "encoding", "{name} by {how}");
         }
+        assert_eq!(decode_content(None, &encoded("gzip"), TEXT.len()).unwrap(), TEXT);
         for none in [None, Some(""), Some("identity")] {
             assert_eq!(decode_content(none, TEXT, 0).unwrap(), TEXT);
         }

@@ -3,6 +3,9 @@
 use http::Method;
 use percent_encoding::percent_decode_str;
 
+use super::json::{Kind, Scanner};
+use super::{Body, tf_grpc};
+
 /// A wire format, as in the label `format`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Format {
@@ -36,6 +39,47 @@ impl Format {
             Self::Mlflow => "mlflow",
         }
     }
+}
+
+impl Format {
+    /// The format of a request of which nothing but the body is known; `None` if it is none that we read.
+    pub fn of_body(body: &Body<'_>) -> Option<Self> {
+        if body.is_of_type("text/csv") {
+            return Some(Self::Mlflow);
+        }
+        if body.media_type.is_some_and(|media_type| media_type.starts_with("application/grpc")) {
+            return Some(if tf_grpc::names(body).is_some() { Self::TfGrpc } else { Self::V2Grpc });
+        }
+        let mut found = None;
+        let mut scanner = Scanner::new(body.bytes);
+        if scanner.kind() != Ok(Kind::Object) {
+            return None;
+        }
+        // Cut off or not, its first keys tell.
+        let _ = scanner.object(|scanner, key| {
+            match &*key {
+                "inputs" if is_list_of_tensors(*scanner) => found = Some(Self::V2),
+                "dataframe_split" | "dataframe_records" => found = Some(Self::Mlflow),
+                // `data`: an event within, perhaps.
+                "instances" | "inputs" | "data" => found = found.or(Some(Self::V1)),
+                _ => (),
+            }
+            scanner.skip().map(drop)
+        });
+        found
+    }
+}
+
+/// An array whose first value is an object that says its data type.
+fn is_list_of_tensors(mut scanner: Scanner<'_>) -> bool {
+    let mut is_it = false;
+    let _ = scanner.expect(b'[').and_then(|()| {
+        scanner.object(|scanner, key| {
+            is_it |= key == "datatype";
+            scanner.skip().map(drop)
+        })
+    });
+    is_it
 }
 
 /// An inference request that we can read.
@@ -128,6 +172,29 @@ mod tests {
         check("/inference.GRPCInferenceService/ModelInfer", Some((Format::V2Grpc, "", None)));
         check("/inference.GRPCInferenceService/ModelStreamInfer", Some((Format::V2Grpc, "", None)));
         check("/tensorflow.serving.PredictionService/Predict", Some((Format::TfGrpc, "", None)));
+    }
+
+    #[test]
+    fn a_body_tells_its_format() {
+        for (body, expected) in [
+            (r#"{"instances": [[1]]}"#, Some(Format::V1)),
+            (r#"{"signature_name": "x", "inputs": {"a": [1]}}"#, Some(Format::V1)),
+            (r#"{"inputs": [[1, 2]]}"#, Some(Format::V1)),
+            (
+                r#"{"id": "1", "inputs": [{"name": "x", "shape": [1], "datatype": "FP32", "data": [1]}]}"#,
+                Some(Format::V2),
+            ),
+            (r#"{"inputs": [{"age": 1}]}"#, Some(Format::V1)),
+            (r#"{"dataframe_split": {"data": []}}"#, Some(Format::Mlflow)),
+            (r#"{"error": "no"}"#, None),
+            ("", None),
+            ("[1]", None),
+        ] {
+            assert_eq!(Format::of_body(&Body::new(body.as_bytes())), expected, "{body}");
+        }
+        let of_type = |media_type| Format::of_body(&Body { media_type: Some(media_type), ..Body::new(b"") });
+        assert_eq!(of_type("application/grpc+proto"), Some(Format::V2Grpc));
+        assert_eq!(of_type("text/csv; charset=utf-8"), Some(Format::Mlflow));
     }
 
     #[test]

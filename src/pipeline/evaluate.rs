@@ -23,7 +23,7 @@ pub struct Evaluator {
     states: Vec<Option<ModelState>>,
     context: Context,
     process: ProcessMetrics,
-    budget: MirrorBudget,
+    budgets: Vec<MirrorBudget>,
     publish: watch::Sender<Arc<Report>>,
     clock: Clock,
     problems: Vec<BaselineProblem>,
@@ -49,7 +49,7 @@ impl Evaluator {
         shards: Vec<ShardHandle>,
         context: Context,
         process: ProcessMetrics,
-        budget: MirrorBudget,
+        budgets: Vec<MirrorBudget>,
         publish: watch::Sender<Arc<Report>>,
     ) -> Self {
         let states = std::iter::repeat_with(|| None).take(models.len()).collect();
@@ -61,7 +61,7 @@ impl Evaluator {
             states,
             context,
             process,
-            budget,
+            budgets,
             publish,
             clock,
             problems: Vec::new(),
@@ -83,7 +83,8 @@ impl Evaluator {
             models,
             baseline_errors: self.problems.clone(),
         }));
-        self.process.mirrored_bytes.set(i64::try_from(self.budget.held_bytes()).unwrap_or(i64::MAX));
+        let held_bytes = self.budgets.iter().map(MirrorBudget::held_bytes).sum::<usize>();
+        self.process.mirrored_bytes.set(i64::try_from(held_bytes).unwrap_or(i64::MAX));
         self.process.evaluation_seconds.observe(started.elapsed().as_secs_f64());
     }
 

@@ -3,21 +3,28 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use http::StatusCode;
-
 use crate::decode::{BodyHeaders, Route};
 
 /// What a tap hands to the pipeline: both bodies of one exchange, whole and unchanged.
 #[derive(Debug)]
 pub struct Exchange {
-    /// The model asked, and in which wire format.
-    pub route: Route,
-    /// The upstream's answer.
-    pub status: StatusCode,
+    /// The model asked, and in which wire format, where there was a path that tells.
+    pub route: Option<Route>,
+    /// Whose traffic it is, where the tap hears that of several.
+    pub service: Option<Service>,
     /// The request body.
     pub request: MirroredBody,
     /// The response body.
     pub response: MirroredBody,
+}
+
+/// An `InferenceService`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Service {
+    /// Its namespace.
+    pub namespace: Box<str>,
+    /// Its name.
+    pub name: Box<str>,
 }
 
 /// The memory that all copies of a tap may hold together, in flight and queued.

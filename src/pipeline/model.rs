@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
+use super::Service;
 use crate::baseline::{Baseline, BaselineError, Schema};
 use crate::config::{FeatureThresholds, ModelConfig};
 use crate::drift::kernels::Recorder;
@@ -28,6 +29,10 @@ pub struct Model {
     pub recorders: Vec<Option<Recorder>>,
     /// Thresholds of single columns, by name.
     pub thresholds: BTreeMap<String, FeatureThresholds>,
+    /// Label `namespace`, where it is not the process's own.
+    pub namespace: Option<String>,
+    /// Label `inferenceservice`, likewise.
+    pub inferenceservice: Option<String>,
 }
 
 impl Model {
@@ -52,6 +57,8 @@ impl Model {
             references,
             recorders,
             thresholds: config.thresholds.clone(),
+            namespace: config.namespace.clone(),
+            inferenceservice: config.inferenceservice.clone(),
         }
     }
 }
@@ -113,27 +120,89 @@ impl Models {
         failed
     }
 
-    /// The model that an exchange is counted for: of those with its name (a model without a name answers to all, and an
-    /// exchange without one is for the only model there is), the one with its version, else the first. A server's own version numbers
-    /// need not be ours.
-    pub fn find(&self, name: Option<&str>, version: Option<&str>) -> Found<'_> {
+    /// The model that an exchange is counted for: of those that it may be for, the one with its version, else the first. A server's
+    /// own version numbers need not be ours.
+    pub fn find(&self, asked: Asked<'_>) -> Found<'_> {
         let (mut first, mut first_name) = (None, None);
         for (idx, slot) in self.0.iter().enumerate() {
             let model = slot.model.get();
-            let own_name = slot.config.name.as_deref().or_else(|| model.map(|model| model.name.as_str()));
-            match (name, first_name) {
-                (Some(name), _) if own_name.is_some_and(|own| !own.is_empty() && own != name) => continue,
-                (None, Some(first)) if own_name != first => return Found::Unknown,
-                _ => first_name = Some(own_name),
+            let name = slot.config.name.as_deref().or_else(|| model.map(|model| model.name.as_str()));
+            if !asked.may_be(&slot.config, name) {
+                continue;
             }
-            let own_version =
+            // Who names nothing asks for the only model there is.
+            if asked.service.is_none() && asked.model.is_none() && *first_name.get_or_insert(name) != name {
+                return Found::Unknown;
+            }
+            let version =
                 slot.config.version.as_deref().or_else(|| model.map(|model| model.version.as_str()));
             let candidate = model.map_or(Found::NoBaseline, |model| Found::Model(idx, model));
-            if version.is_some() && own_version == version {
+            if asked.version.is_some() && asked.version == version {
                 return candidate;
             }
             first.get_or_insert(candidate);
         }
         first.unwrap_or(Found::Unknown)
+    }
+}
+
+/// Which model an exchange is for, as far as it says.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Asked<'a> {
+    /// Its `InferenceService`.
+    pub service: Option<&'a Service>,
+    /// Its name, by path or body.
+    pub model: Option<&'a str>,
+    /// Its version, likewise.
+    pub version: Option<&'a str>,
+}
+
+impl Asked<'_> {
+    /// Where services are told apart, a model without one configured is that of the service of its name; a model without any name
+    /// answers to all.
+    fn may_be(&self, config: &ModelConfig, name: Option<&str>) -> bool {
+        let name = name.filter(|name| !name.is_empty());
+        let by_name = self.model.is_none() || name.is_none() || name == self.model;
+        let Some(service) = self.service else { return by_name };
+        if config.namespace.as_deref().is_some_and(|namespace| *namespace != *service.namespace) {
+            return false;
+        }
+        match &config.inferenceservice {
+            Some(configured) => *configured == *service.name && by_name,
+            None => name.is_none_or(|name| *name == *service.name),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn services_and_paths_lead_to_models() {
+        let config = |name: &str, namespace: Option<&str>, service: Option<&str>| ModelConfig {
+            name: Some(name.to_owned()),
+            namespace: namespace.map(str::to_owned),
+            inferenceservice: service.map(str::to_owned),
+            ..ModelConfig::new("/nowhere/baseline.json")
+        };
+        let of = |namespace: &str, name: &str| Service { namespace: namespace.into(), name: name.into() };
+        let credit = config("credit", None, None);
+        let iris = config("iris", Some("prod"), Some("flowers"));
+        let may_be = |config: &ModelConfig, service: Option<&Service>, model| {
+            Asked { service, model, version: None }.may_be(config, config.name.as_deref())
+        };
+        assert!(may_be(&credit, None, Some("credit")) && !may_be(&credit, None, Some("iris")));
+        assert!(may_be(&credit, Some(&of("any", "credit")), Some("whatever the server calls it")));
+        assert!(!may_be(&credit, Some(&of("any", "iris")), None));
+        let flowers = of("prod", "flowers");
+        assert!(may_be(&iris, Some(&flowers), None) && may_be(&iris, Some(&flowers), Some("iris")));
+        assert!(!may_be(&iris, Some(&flowers), Some("tulips")), "a service of several models");
+        assert!(!may_be(&iris, Some(&of("test", "flowers")), None));
+        assert!(!may_be(&iris, Some(&of("prod", "iris")), None));
+        let models = Models::new(vec![credit, iris]);
+        assert!(matches!(models.find(Asked::default()), Found::Unknown), "which of the two?");
+        let asked = Asked { model: Some("credit"), ..Asked::default() };
+        assert!(matches!(models.find(asked), Found::NoBaseline));
     }
 }

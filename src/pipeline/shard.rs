@@ -11,14 +11,14 @@ use tokio::sync::mpsc::{self, error::TryRecvError};
 use tracing::{debug, error};
 use twox_hash::XxHash3_64;
 
-use super::model::{Found, Model, Models};
+use super::model::{Asked, Found, Model, Models};
 use super::{Exchange, MirroredBody};
 use crate::baseline::Role;
-use crate::decode::{self, Batch, Body, Column, DecodeError, Format, ViolationReason};
+use crate::decode::{self, Batch, Body, Column, DecodeError, Format, Route, ViolationReason};
 use crate::drift::repeats::RepeatCounter;
 use crate::drift::scan::Repeats;
 use crate::drift::{Histogram, kernels};
-use crate::telemetry::process::{NO_BASELINE, UNKNOWN_MODEL};
+use crate::telemetry::process::{NO_BASELINE, UNKNOWN, UNKNOWN_FORMAT, UNKNOWN_MODEL};
 
 /// How long an idle shard naps before it looks again. Waking a thread costs the tap a system call an exchange; a look
 /// every few milliseconds costs nothing and is a thousandth of the tick.
@@ -36,7 +36,7 @@ pub struct ShardCounts {
     /// One a configured model, empty until its first exchange.
     pub models: Vec<Option<ModelCounts>>,
     /// What could not be counted, by format and reason.
-    pub errors: HashMap<(Format, &'static str), u64>,
+    pub errors: HashMap<(&'static str, &'static str), u64>,
 }
 
 /// What one shard has counted for one model.
@@ -164,12 +164,9 @@ impl Shard {
             // One exchange that finds a bug in a decoder must not end the counting of all others.
             let counted = catch_unwind(AssertUnwindSafe(|| self.count(&exchange)));
             if counted.is_err() {
-                error!(
-                    model = exchange.route.model.as_deref(),
-                    format = exchange.route.format.as_str(),
-                    "decoder panicked, exchange not counted"
-                );
-                self.count_error(exchange.route.format, "panic");
+                let format = exchange.route.as_ref().map_or(UNKNOWN, |route| route.format.as_str());
+                error!(format, service = ?exchange.service, "decoder panicked, exchange not counted");
+                self.count_error(format, "panic");
                 self.batches.clear();
             }
         }
@@ -188,16 +185,27 @@ impl Shard {
 
     fn count(&mut self, exchange: &Exchange) {
         let models = Arc::clone(&self.models);
-        let format = exchange.route.format;
         let request = self.inflated(&exchange.request);
-        let (name, version) = match (&exchange.route.model, &request) {
-            (None, Ok(request)) => decode::names_in(format, &self.body(&exchange.request, request)).unzip(),
-            (name, _) => (name.clone(), Some(exchange.route.version.clone())),
+        let body = request.as_ref().ok().map(|request| self.body(&exchange.request, request));
+        let format = match (&exchange.route, &body) {
+            (Some(route), _) => Some(route.format),
+            (None, body) => body.as_ref().and_then(Format::of_body),
         };
-        let (idx, model) = match models.find(name.as_deref(), version.flatten().as_deref()) {
+        let Some(format) = format else { return self.count_error(UNKNOWN, UNKNOWN_FORMAT) };
+        let asked = match (&exchange.route, body) {
+            (Some(Route { model: Some(model), version, .. }), _) => Some((model.clone(), version.clone())),
+            (_, body) => body.and_then(|body| decode::names_in(format, &body)),
+        };
+        let asked = Asked {
+            service: exchange.service.as_ref(),
+            model: asked.as_ref().map(|(model, _)| &**model),
+            version: asked.as_ref().and_then(|(_, version)| version.as_deref()),
+        };
+        let label = format.as_str();
+        let (idx, model) = match models.find(asked) {
             Found::Model(idx, model) => (idx, model),
-            Found::NoBaseline => return self.count_error(format, NO_BASELINE),
-            Found::Unknown => return self.count_error(format, UNKNOWN_MODEL),
+            Found::NoBaseline => return self.count_error(label, NO_BASELINE),
+            Found::Unknown => return self.count_error(label, UNKNOWN_MODEL),
         };
         self.batches.resize_with(models.len(), || None);
         let mut batch = self.batches[idx].take().unwrap_or_else(|| Batch::new(&model.schema));
@@ -214,7 +222,7 @@ impl Shard {
         {
             if let Err(error) = bytes.and_then(|bytes| read(role, &bytes, &mut batch)) {
                 debug!(%error, model = %model.name, role = role.as_str(), "body not understood");
-                self.count_error(format, error.kind());
+                self.count_error(label, error.kind());
             }
         }
         self.repeats.resize_with(models.len(), RepeatCounter::default);
@@ -241,7 +249,7 @@ impl Shard {
         self.max_body_bytes.saturating_mul(MAX_INFLATION)
     }
 
-    fn count_error(&self, format: Format, reason: &'static str) {
+    fn count_error(&self, format: &'static str, reason: &'static str) {
         *lock(&self.counts).errors.entry((format, reason)).or_default() += 1;
     }
 }

@@ -101,9 +101,12 @@ impl ColumnState {
 
 impl ModelState {
     pub(super) fn new(model: Arc<Model>, context: &mut Context, process: &ProcessMetrics) -> Self {
+        let given = |of_model: &Option<String>, of_process: &str| {
+            of_model.clone().unwrap_or_else(|| of_process.to_owned())
+        };
         let labels = ModelLabels {
-            namespace: context.identity.namespace.clone(),
-            inferenceservice: context.identity.inferenceservice.clone(),
+            namespace: given(&model.namespace, &context.identity.namespace),
+            inferenceservice: given(&model.inferenceservice, &context.identity.inferenceservice),
             model: model.name.clone(),
             version: model.version.clone(),
         };

@@ -123,7 +123,7 @@ impl Proxy {
     /// connections have no end of their own, so they last until they close or the future is dropped.
     pub async fn run(self, stop: impl Future<Output = ()>) {
         let Self { listener, local_addr, forwarder, connect_timeout } = self;
-        info!(address = %local_addr, upstream = %forwarder.upstream.authority, "the proxy is listening");
+        info!(proxy = %local_addr, upstream = %forwarder.upstream.authority, "forwarding");
         let _close_tunnels = forwarder.closing.clone().drop_guard();
         let draining = CancellationToken::new();
         let mut connections = JoinSet::new();

@@ -13,6 +13,10 @@ pub const UNCOUNTED: [&str; 2] = [UNKNOWN_MODEL, NO_BASELINE];
 pub const UNKNOWN_MODEL: &str = "unknown_model";
 /// The model's baseline is not loaded.
 pub const NO_BASELINE: &str = "no_baseline";
+/// Nothing but a body is known of an exchange, and that is in no format that we read; the label `format` is then [`UNKNOWN`].
+pub const UNKNOWN_FORMAT: &str = "unknown_format";
+/// In place of a format.
+pub const UNKNOWN: &str = "unknown";
 
 /// Series of the process itself.
 #[derive(Clone, Debug)]
@@ -70,6 +74,9 @@ impl ProcessMetrics {
                 decode_errors.with_label_values(&[format.as_str(), reason]);
             }
         }
+        for reason in [UNKNOWN_FORMAT, "panic"] {
+            decode_errors.with_label_values(&[UNKNOWN, reason]);
+        }
         for reason in BaselineError::KINDS {
             baseline_errors.with_label_values(&[reason]);
         }
@@ -85,8 +92,8 @@ impl ProcessMetrics {
     }
 
     /// Counts exchanges that could not be counted; `reason` comes from an error's `kind`.
-    pub fn count_decode_errors(&self, format: Format, reason: &'static str, n: u64) {
-        self.decode_errors.with_label_values(&[format.as_str(), reason]).inc_by(n);
+    pub fn count_decode_errors(&self, format: &'static str, reason: &'static str, n: u64) {
+        self.decode_errors.with_label_values(&[format, reason]).inc_by(n);
     }
 
     /// Counts a baseline that could not be loaded; `reason` comes from the error's `kind`.

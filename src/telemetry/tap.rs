@@ -58,11 +58,16 @@ pub enum DropReason {
     QueueFull,
     /// The daemon was shutting down.
     Closing,
+    /// A request without its response, or the other way round, for too long.
+    Unpaired,
+    /// More of those than may wait.
+    PairsFull,
 }
 
 impl DropReason {
     /// Every reason, so that each series exists from the start.
-    pub const ALL: [Self; 4] = [Self::TooLarge, Self::OverBudget, Self::QueueFull, Self::Closing];
+    pub const ALL: [Self; 6] =
+        [Self::TooLarge, Self::OverBudget, Self::QueueFull, Self::Closing, Self::Unpaired, Self::PairsFull];
 
     /// The label value.
     pub const fn as_str(self) -> &'static str {
@@ -71,6 +76,8 @@ impl DropReason {
             Self::OverBudget => "over_budget",
             Self::QueueFull => "queue_full",
             Self::Closing => "closing",
+            Self::Unpaired => "unpaired",
+            Self::PairsFull => "pairs_full",
         }
     }
 }
@@ -86,18 +93,27 @@ pub struct TapMetrics {
     pub upstream_seconds: Histogram,
 }
 
+/// The families of all taps' series.
+#[derive(Clone, Debug)]
+pub struct TapFamilies {
+    exchanges: IntCounterVec,
+    dropped: IntCounterVec,
+    added: HistogramVec,
+    upstream: HistogramVec,
+}
+
 /// From 10 µs to 10 s: what we add lies at the low end, what models take at the high one.
 const SECONDS: [f64; 19] = [
     1e-5, 2.5e-5, 5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 1e-2, 2.5e-2, 5e-2, 0.1, 0.25, 0.5, 1.0, 2.5,
     5.0, 10.0,
 ];
 
-impl TapMetrics {
-    /// Registers the series of the tap named `tap` (`proxy`).
+impl TapFamilies {
+    /// Registers them.
     ///
     /// # Errors
     /// If the registry has them already.
-    pub fn register(registry: &Registry, tap: &'static str) -> prometheus::Result<Self> {
+    pub fn register(registry: &Registry) -> prometheus::Result<Self> {
         let exchanges = IntCounterVec::new(
             Opts::new(
                 "driftd_tap_exchanges_total",
@@ -127,14 +143,23 @@ impl TapMetrics {
         registry.register(Box::new(dropped.clone()))?;
         registry.register(Box::new(added.clone()))?;
         registry.register(Box::new(upstream.clone()))?;
-        Ok(Self {
-            exchanges: Outcome::ALL.map(|outcome| exchanges.with_label_values(&[tap, outcome.as_str()])),
-            dropped: DropReason::ALL.map(|reason| dropped.with_label_values(&[tap, reason.as_str()])),
-            added_seconds: added.with_label_values(&[tap]),
-            upstream_seconds: upstream.with_label_values(&[tap]),
-        })
+        Ok(Self { exchanges, dropped, added, upstream })
     }
 
+    /// Those of the tap named `tap`.
+    pub fn of(&self, tap: &'static str) -> TapMetrics {
+        let exchanges = |outcome: Outcome| self.exchanges.with_label_values(&[tap, outcome.as_str()]);
+        let dropped = |reason: DropReason| self.dropped.with_label_values(&[tap, reason.as_str()]);
+        TapMetrics {
+            exchanges: Outcome::ALL.map(exchanges),
+            dropped: DropReason::ALL.map(dropped),
+            added_seconds: self.added.with_label_values(&[tap]),
+            upstream_seconds: self.upstream.with_label_values(&[tap]),
+        }
+    }
+}
+
+impl TapMetrics {
     /// Counts one exchange.
     pub fn count(&self, outcome: Outcome) {
         self.exchanges[outcome as usize].inc();

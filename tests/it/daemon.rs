@@ -73,7 +73,7 @@ fn usual_rows(n: u32) -> Vec<Value> {
 }
 
 async fn predict(daemon: &Daemon, rows: &[Value]) {
-    let url = format!("http://{}/v1/models/credit:predict", daemon.proxy);
+    let url = format!("http://{}/v1/models/credit:predict", daemon.tap);
     let response = reqwest::Client::new().post(url).json(&json!({ "instances": rows })).send().await.unwrap();
     assert_eq!(response.status(), StatusCode::OK);
     let answer: Value = response.json().await.unwrap();
@@ -223,7 +223,7 @@ async fn what_is_not_understood_is_passed_on_and_counted() {
     let daemon = start(&directory, score).await;
     let client = reqwest::Client::new();
     let post = async |path: &str, body: &'static str| {
-        client.post(format!("http://{}{path}", daemon.proxy)).body(body).send().await.unwrap().status()
+        client.post(format!("http://{}{path}", daemon.tap)).body(body).send().await.unwrap().status()
     };
     assert_eq!(post("/v1/models/stranger:predict", r#"{"instances": [[1, "a"]]}"#).await, StatusCode::OK);
     assert_eq!(post("/v1/models/credit:explain", r#"{"instances": [[1, "a"]]}"#).await, StatusCode::OK);
@@ -240,7 +240,7 @@ async fn ready_says_why_not() {
     let nobody = tokio::net::TcpListener::bind(support::localhost()).await.unwrap().local_addr().unwrap();
     let file = support::baseline(directory.path(), &training_table(), &options());
     let daemon = Daemon::start(support::config(nobody, &[&file])).await;
-    let answer = reqwest::get(format!("http://{}/", daemon.proxy)).await.unwrap();
+    let answer = reqwest::get(format!("http://{}/", daemon.tap)).await.unwrap();
     assert_eq!(answer.status(), StatusCode::BAD_GATEWAY);
     let (status, text) = daemon.get("/readyz").await;
     assert_eq!(status, 503);
@@ -274,7 +274,7 @@ pub async fn drifting(directory: &TempDir) -> Daemon {
     let shifted = |row: Value| json!([row[0].as_f64().unwrap() * 100.0, row[1]]);
     predict(&daemon, &usual_rows(1000).into_iter().map(shifted).collect::<Vec<_>>()).await;
     predict(&daemon, &[json!(["x", "c"])]).await;
-    let stranger = format!("http://{}/v1/models/stranger:predict", daemon.proxy);
+    let stranger = format!("http://{}/v1/models/stranger:predict", daemon.tap);
     let answer =
         reqwest::Client::new().post(stranger).json(&json!({"instances": [[1, "a"]]})).send().await.unwrap();
     assert_eq!(answer.status(), StatusCode::OK);

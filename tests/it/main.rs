@@ -4,6 +4,7 @@
 mod assets;
 mod baseline;
 mod check;
+mod cloudevents;
 mod daemon;
 mod fleet;
 mod process;

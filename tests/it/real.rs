@@ -121,7 +121,7 @@ async fn check_against(
     let daemon = Daemon::start(support::config(server.addr(protocol), &files)).await;
 
     let sent = directory.path().join("sent");
-    let (direct, proxied) = (format!("http://{}", server.addr(protocol)), format!("http://{}", daemon.proxy));
+    let (direct, proxied) = (format!("http://{}", server.addr(protocol)), format!("http://{}", daemon.tap));
     let mut args = vec![direct.as_str(), proxied.as_str()];
     args.extend(scenarios);
     args.extend([

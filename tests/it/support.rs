@@ -48,7 +48,8 @@ pub fn config(upstream: SocketAddr, baselines: &[&Path]) -> Config {
 
 /// The whole daemon, in this process, on free ports.
 pub struct Daemon {
-    pub proxy: SocketAddr,
+    /// Where callers connect; where there is no proxy, where events are sent to.
+    pub tap: SocketAddr,
     pub admin: SocketAddr,
     pub report: watch::Receiver<Arc<Report>>,
     stop: Option<oneshot::Sender<()>>,
@@ -58,12 +59,13 @@ pub struct Daemon {
 impl Daemon {
     pub async fn start(config: Config) -> Self {
         let app = App::bind(config, Identity::default()).await.expect("free ports");
-        let (proxy, admin) = (app.proxy_addr(), app.admin_addr().expect("bound"));
+        let tap = app.proxy_addr().or(app.cloudevents_addr()).expect("a tap that listens");
+        let admin = app.admin_addr().expect("bound");
         let report = app.report();
         let (stop, stopped) = oneshot::channel::<()>();
         let running =
             tokio::spawn(async move { app.run(async { drop(stopped.await) }).await.expect("threads start") });
-        Self { proxy, admin, report, stop: Some(stop), running }
+        Self { tap, admin, report, stop: Some(stop), running }
     }
 
     pub async fn metrics(&self) -> String {

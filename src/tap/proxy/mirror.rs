@@ -215,7 +215,9 @@ impl Books {
             return Err(Uncounted::Lost(reason));
         }
         match (self.request, self.response) {
-            (Some(request), Some(response)) => Ok(Exchange { route, status, request, response }),
+            (Some(request), Some(response)) => {
+                Ok(Exchange { route: Some(route), service: None, request, response })
+            }
             // A whole answer to a request that the upstream did not read to its end: it hung up on the caller.
             _ => because(Outcome::UpstreamFailed),
         }

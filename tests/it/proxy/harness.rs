@@ -7,7 +7,7 @@ use driftd::config::ProxyConfig;
 use driftd::pipeline::{Exchange, Intake, MirrorBudget};
 use driftd::tap::Proxy;
 use driftd::tap::proxy::UpstreamHealth;
-use driftd::telemetry::TapMetrics;
+use driftd::telemetry::TapFamilies;
 use prometheus::Registry;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -55,7 +55,7 @@ impl TestProxy {
     pub async fn with(config: ProxyConfig, n_queued: usize) -> Self {
         let (queue, exchanges) = mpsc::channel(n_queued);
         let registry = Registry::new();
-        let metrics = TapMetrics::register(&registry, "proxy").unwrap();
+        let metrics = TapFamilies::register(&registry).unwrap().of("proxy");
         let proxy = Proxy::bind(&config, Intake::new([queue]), metrics).await.unwrap();
         let (addr, health, budget) = (proxy.local_addr(), proxy.upstream_health(), proxy.budget());
         let stop = CancellationToken::new();

@@ -21,8 +21,7 @@ async fn a_copy_is_both_bodies_with_route_status_and_encoding() {
     );
     call(&proxy, &request, 1, "zzz").await;
     let copied = proxy.exchange().await;
-    assert_eq!(copied.route.model.as_deref(), Some("iris"));
-    assert_eq!(copied.status, http::StatusCode::OK);
+    assert_eq!(copied.route.as_ref().unwrap().model.as_deref(), Some("iris"));
     assert_eq!(copied.request.as_slice(), b"gg");
     assert_eq!(copied.request.headers.content_encoding(), Some("gzip"));
     assert_eq!(copied.response.as_slice(), b"zzz");

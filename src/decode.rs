@@ -8,6 +8,7 @@ mod error;
 mod grpc;
 mod json;
 mod mlflow;
+mod openai;
 mod protobuf;
 pub mod route;
 mod tensor;
@@ -34,6 +35,7 @@ pub fn names_in(format: Format, request: &Body<'_>) -> Option<(Box<str>, Option<
     match format {
         Format::V2Grpc => v2_grpc::names(request),
         Format::TfGrpc => tf_grpc::names(request),
+        Format::OpenAi => Some((openai::model(request)?, None)),
         Format::V1 | Format::V2 | Format::TorchServe | Format::Mlflow => None,
     }
 }
@@ -55,6 +57,7 @@ pub fn decode_request(
         Format::TfGrpc => tf_grpc::request,
         Format::TorchServe => torchserve::request,
         Format::Mlflow => mlflow::request,
+        Format::OpenAi => openai::request,
     };
     decode(Columns::new(schema, Role::Feature, batch, body.bytes.len()), |columns| read(body, columns))
 }
@@ -76,6 +79,7 @@ pub fn decode_response(
         Format::V2Grpc => v2_grpc::response,
         Format::TfGrpc => tf_grpc::response,
         Format::TorchServe => torchserve::response,
+        Format::OpenAi => openai::response,
     };
     decode(Columns::new(schema, Role::Prediction, batch, body.bytes.len()), |columns| read(body, columns))
 }

@@ -21,12 +21,14 @@ pub enum Format {
     TorchServe,
     /// `MLflow`'s scoring server: `POST /invocations`.
     Mlflow,
+    /// OpenAI-style chat, completions and embeddings: `POST [/openai]/v1/…`.
+    OpenAi,
 }
 
 impl Format {
     /// Every format.
-    pub const ALL: [Self; 6] =
-        [Self::V1, Self::V2, Self::V2Grpc, Self::TfGrpc, Self::TorchServe, Self::Mlflow];
+    pub const ALL: [Self; 7] =
+        [Self::V1, Self::V2, Self::V2Grpc, Self::TfGrpc, Self::TorchServe, Self::Mlflow, Self::OpenAi];
 
     /// The label value of this format.
     pub const fn as_str(self) -> &'static str {
@@ -37,6 +39,7 @@ impl Format {
             Self::TfGrpc => "tf_grpc",
             Self::TorchServe => "torchserve",
             Self::Mlflow => "mlflow",
+            Self::OpenAi => "openai",
         }
     }
 }
@@ -59,6 +62,7 @@ impl Format {
         let _ = scanner.object(|scanner, key| {
             match &*key {
                 "inputs" if is_list_of_tensors(*scanner) => found = Some(Self::V2),
+                "messages" | "prompt" | "input" => found = found.or(Some(Self::OpenAi)),
                 "dataframe_split" | "dataframe_records" => found = Some(Self::Mlflow),
                 // `data`: an event within, perhaps.
                 "instances" | "inputs" | "data" => found = found.or(Some(Self::V1)),
@@ -100,6 +104,11 @@ impl Route {
             return None;
         }
         let unnamed = |format| Some(Self { format, model: None, version: None });
+        // KServe's prefix, and vLLM's own server, which has none.
+        match path.strip_prefix("/openai").unwrap_or(path) {
+            "/v1/chat/completions" | "/v1/completions" | "/v1/embeddings" => return unnamed(Format::OpenAi),
+            _ => (),
+        }
         match path {
             "/inference.GRPCInferenceService/ModelInfer"
             | "/inference.GRPCInferenceService/ModelStreamInfer" => return unnamed(Format::V2Grpc),
@@ -169,6 +178,8 @@ mod tests {
         check("/predictions/credit", Some((Format::TorchServe, "credit", None)));
         check("/predictions/credit/2.0", Some((Format::TorchServe, "credit", Some("2.0"))));
         check("/invocations", Some((Format::Mlflow, "", None)));
+        check("/openai/v1/chat/completions", Some((Format::OpenAi, "", None)));
+        check("/v1/embeddings", Some((Format::OpenAi, "", None)));
         check("/inference.GRPCInferenceService/ModelInfer", Some((Format::V2Grpc, "", None)));
         check("/inference.GRPCInferenceService/ModelStreamInfer", Some((Format::V2Grpc, "", None)));
         check("/tensorflow.serving.PredictionService/Predict", Some((Format::TfGrpc, "", None)));
@@ -186,6 +197,7 @@ mod tests {
             ),
             (r#"{"inputs": [{"age": 1}]}"#, Some(Format::V1)),
             (r#"{"dataframe_split": {"data": []}}"#, Some(Format::Mlflow)),
+            (r#"{"model": "m", "messages": []}"#, Some(Format::OpenAi)),
             (r#"{"error": "no"}"#, None),
             ("", None),
             ("[1]", None),
@@ -210,6 +222,7 @@ mod tests {
             "/v1/models/credit:explain",
             "/v1/models/credit/labels/stable/2:predict",
             "/inference.GRPCInferenceService/ModelReady",
+            "/openai/v1/rerank",
             "/predictions",
             "/predictions/",
             "/predictions/credit/1/2",

@@ -1,4 +1,5 @@
 mod every_format;
+mod openai;
 
 use proptest::collection::vec;
 use proptest::prelude::*;

@@ -7,6 +7,7 @@ mod check;
 mod cloudevents;
 mod daemon;
 mod fleet;
+mod openai;
 mod process;
 mod proxy;
 mod real;

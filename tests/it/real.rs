@@ -25,7 +25,7 @@ fn python_file(name: &str) -> PathBuf {
 }
 
 /// Runs a program of `tests/it/python` and returns the JSON it prints.
-async fn run_python(python: &Path, program: &str, args: &[&str]) -> Value {
+pub async fn run_python(python: &Path, program: &str, args: &[&str]) -> Value {
     let mut command = Command::new(python);
     command.arg(python_file(program)).args(args).stderr(Stdio::piped()).kill_on_drop(true);
     let output =

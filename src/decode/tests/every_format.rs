@@ -194,7 +194,7 @@ proptest! {
     /// Whatever bytes come, decoders answer, and leave columns of one length.
     #[test]
     fn noise_is_an_error_or_whole_rows(
-        which in 0usize..6,
+        which in 0usize..8,
         cut in 0usize..500,
         changes in vec((0usize..500, any::<u8>()), 0..4),
         json_len in proptest::option::of(0usize..300),
@@ -207,6 +207,8 @@ proptest! {
             2 => tf_grpc(&tensors, Contents::Typed),
             3 => tf_grpc(&tensors, Contents::Raw),
             4 => v2_binary(&tensors).0,
+            5 => br#"{"model": "m", "messages": [{"content": [{"text": "ab"}]}], "choices": [{"delta": {"content": "a"}}]}"#.to_vec(),
+            6 => b"data: {\"choices\": [{\"text\": \"a\"}]}\n\ndata: {\"data\": [{\"embedding\": \"AADAPw==\"}]}\n\n".to_vec(),
             _ => json!({"dataframe_split": {"columns": ["x0", 1], "data": [[1, 2], [3]]}}).to_string().into_bytes(),
         };
         for (at, byte) in changes {

@@ -13,6 +13,8 @@ usage: ./test.sh [ARGUMENT…]     all tests; arguments go to `cargo test` (a fi
        ./test.sh --soak          the long tests, in release mode
        ./test.sh --detection     half an hour: false alarms and delays beside other tools, into docs/detection.md;
                                  with --quick two minutes, into nothing
+       ./test.sh --fuzz [SECONDS]
+                                 any bytes by every decoder, a minute unless told otherwise
        ./test.sh --cluster       the tests on a Kubernetes cluster
        ./test.sh --env           only installs what is missing, and prints the variables that the tests read:
                                  eval "$(./test.sh --env)" && cargo test
@@ -173,6 +175,10 @@ case "${1:-}" in
   --env)
     install_missing
     export -p | grep -E '^declare -x DRIFTD_TEST_' | sed 's/^declare -x/export/'
+    ;;
+  --fuzz)
+    command -v c++ > /dev/null || install_packages g++ libc6-dev
+    exec fuzz/run "${2:-60}"
     ;;
   --detection)
     shift

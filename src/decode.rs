@@ -28,7 +28,7 @@ pub use encoding::decode_content;
 pub use error::DecodeError;
 pub use route::{Format, Route};
 
-use crate::baseline::{Role, Schema};
+use crate::baseline::{Categories, ColumnKind, ColumnSpec, Role, Schema};
 
 /// The model and version that a request names, where its path does not.
 pub fn names_in(format: Format, request: &Body<'_>) -> Option<(Box<str>, Option<Box<str>>)> {
@@ -94,4 +94,56 @@ fn decode(
     }
     columns.finish();
     result
+}
+
+/// Reads bytes by every decoder there is, with every set of headers that makes one read them another way: what fuzzing and the tests of
+/// its corpus do.
+///
+/// # Panics
+/// If a decoder leaves columns of different lengths; that none panics by itself is what is tried.
+#[doc(hidden)]
+pub fn try_everything(bytes: &[u8]) {
+    let schema = Schema::new(
+        [
+            ("x0", Role::Feature, ColumnKind::Number),
+            ("x1", Role::Feature, ColumnKind::Category(Categories::new(["a", "1"]))),
+            ("x2", Role::Feature, ColumnKind::Boolean),
+            ("prompt_characters", Role::Feature, ColumnKind::Number),
+            ("y0", Role::Prediction, ColumnKind::Number),
+            ("finish_reason", Role::Prediction, ColumnKind::Text),
+        ]
+        .map(|(name, role, kind)| ColumnSpec { name: name.into(), role, kind }),
+    );
+    let mut batch = Batch::new(&schema);
+    for encoding in ["gzip", "deflate", "zstd"] {
+        let _ = decode_content(Some(encoding), bytes, 1 << 16);
+    }
+    let plain = Body::new(bytes);
+    let bodies = [
+        plain,
+        Body {
+            media_type: Some("text/csv"),
+            compression: Some("gzip"),
+            json_len: Some(bytes.len() / 2),
+            ..plain
+        },
+        Body { media_type: Some("text/event-stream"), ..plain },
+        Body { media_type: Some("application/grpc"), ..plain },
+    ];
+    for body in &bodies {
+        let _ = Format::of_body(body);
+        for format in Format::ALL {
+            batch.clear();
+            let _ = names_in(format, body);
+            let _ = decode_request(format, body, &schema, &mut batch);
+            let _ = decode_response(format, body, &schema, &mut batch);
+            for (spec, column) in schema.columns().iter().zip(&batch.columns) {
+                let n_values = match column {
+                    Column::Numbers { values, .. } => values.len(),
+                    Column::Codes(codes) => codes.len(),
+                };
+                assert_eq!(n_values, batch.n_rows(spec.role), "{format:?} {}", spec.name);
+            }
+        }
+    }
 }

@@ -6,6 +6,7 @@ mod baseline;
 mod check;
 mod cloudevents;
 mod daemon;
+mod documented;
 mod fleet;
 mod openai;
 mod process;

@@ -176,7 +176,11 @@ fn every_flag_that_is_named_exists() {
     };
     let known = flags(&help);
     let of_others = ["--release", "--from-file", "--soak", "--cluster"]; // cargo's, kubectl's, those of ./test.sh
-    let deployed = ["deploy/kubernetes/sidecar.yaml", "deploy/kubernetes/inferenceservice.yaml"];
+    let deployed = [
+        "deploy/kubernetes/sidecar.yaml",
+        "deploy/kubernetes/inferenceservice.yaml",
+        "deploy/kubernetes/logger-sink.yaml",
+    ];
     for path in ["README.md", "docs/runbook.md", "docs/configuration.md"].into_iter().chain(deployed) {
         for flag in flags(&text(path)) {
             let is_known = known.contains(&flag) || of_others.contains(&&*flag);
@@ -193,16 +197,24 @@ fn every_flag_that_is_named_exists() {
 #[test]
 fn configuration_in_the_documents_is_valid() {
     let directory = TempDir::new().unwrap();
-    let mut n_read = 0;
+    let mut blocks = Vec::new();
     for path in ["README.md", "docs/configuration.md"] {
         let text = text(path);
-        for block in text.split("```yaml\n").skip(1) {
-            let yaml = block.split("```").next().unwrap();
-            let file = directory.path().join("driftd.yaml");
-            std::fs::write(&file, yaml).unwrap();
-            Config::read(&file).unwrap_or_else(|error| panic!("{path}: {error}\n{yaml}"));
-            n_read += 1;
-        }
+        let found =
+            text.split("```yaml\n").skip(1).map(|block| block.split("```").next().unwrap().to_owned());
+        blocks.extend(found.map(|yaml| (path, yaml)));
     }
-    assert!(n_read >= 2);
+    let path = "deploy/kubernetes/logger-sink.yaml";
+    let sink = text(path);
+    let lines = sink.split("driftd.yaml: |\n").nth(1).unwrap().split("---").next().unwrap().lines();
+    blocks.push((
+        path,
+        lines.map(|line| line.strip_prefix("    ").unwrap_or(line).to_owned() + "\n").collect(),
+    ));
+    assert!(blocks.len() >= 3);
+    for (path, yaml) in blocks {
+        let file = directory.path().join("driftd.yaml");
+        std::fs::write(&file, &yaml).unwrap();
+        Config::read(&file).unwrap_or_else(|error| panic!("{path}: {error}\n{yaml}"));
+    }
 }

@@ -14,7 +14,8 @@ use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::extract::{Request, State};
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
+use http_body::Body;
 use http_body_util::BodyExt;
 use tokio::net::TcpListener;
 use tokio::time::{MissedTickBehavior, interval, timeout};
@@ -25,7 +26,7 @@ use crate::config::CloudEventsConfig;
 use crate::decode::BodyHeaders;
 use crate::pipeline::{Exchange, Intake, MirrorBudget, MirrorError, MirroredBody, Refused, Service};
 use crate::telemetry::{DropReason, Outcome, TapMetrics};
-use event::{Event, events};
+use event::{Data, Event, Side, events};
 use pairs::{Met, Pairs};
 
 /// For a sender to send an event; one that stalls keeps its connection and nothing else waiting.
@@ -119,7 +120,8 @@ impl CloudEvents {
 async fn receive(State(sink): State<Arc<Sink>>, request: Request) -> StatusCode {
     let (parts, body) = request.into_parts();
     let mut copy = MirroredBody::new(sink.budget.clone(), BodyHeaders::of(&parts.headers));
-    let mut lost = None;
+    // What waits for its other half takes no more room than it needs.
+    let mut lost = body.size_hint().exact().and_then(|n_bytes| copy.expect_len(n_bytes).err());
     let reading = async {
         let mut body = body;
         while let Some(frame) = body.frame().await {
@@ -153,8 +155,14 @@ async fn receive(State(sink): State<Arc<Sink>>, request: Request) -> StatusCode 
         sink.metrics.count(Outcome::Unrecognised);
         return StatusCode::OK;
     };
-    for event in found {
-        sink.take(event, &parts.headers);
+    let kept: Vec<_> =
+        found.into_iter().map(|event| sink.keep(event, &parts.headers, copy.as_slice().len())).collect();
+    // A message is one event or holds several: what is the whole body is the copy that was made of it.
+    let mut whole = Some(copy);
+    for (key, side, part) in kept.into_iter().flatten() {
+        if let Some(half) = part.or_else(|| whole.take()) {
+            sink.take(key, side, half);
+        }
     }
     StatusCode::OK
 }
@@ -165,24 +173,45 @@ impl Sink {
         self.pairs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn take(&self, event: Event<'_>, headers: &axum::http::HeaderMap) {
+    /// What an event is one half of, and a copy of that half where it is not the whole body; `None` if it is not to be counted.
+    fn keep(
+        &self,
+        event: Event<'_>,
+        headers: &HeaderMap,
+        body_len: usize,
+    ) -> Option<(Key, Side, Option<MirroredBody>)> {
         let Event { id, side, service, component, media_type, data } = event;
+        let len = match &data {
+            Data::Body => body_len,
+            Data::Within(data) => data.len(),
+        };
         // A request without a body asks for metadata or health.
-        if data.is_empty() || !(component.is_empty() || *component == *self.component) {
-            return self.metrics.count(Outcome::Unrecognised);
+        if len == 0 || !(component.is_empty() || *component == *self.component) {
+            self.metrics.count(Outcome::Unrecognised);
+            return None;
         }
         // Chosen by the identifier, so that both halves share their fate.
         let share = XxHash3_64::oneshot(id.as_bytes()) as f64 / u64::MAX as f64;
         if self.sample_rate < 1.0 && share >= self.sample_rate {
-            return self.metrics.count(Outcome::SampledOut);
+            self.metrics.count(Outcome::SampledOut);
+            return None;
         }
+        let key = Key { service, id };
+        let Data::Within(data) = data else { return Some((key, side, None)) };
         let body_headers = BodyHeaders::of(headers).with_media_type(media_type.as_deref());
         let mut half = MirroredBody::new(self.budget.clone(), body_headers);
         let announced = half.expect_len(data.len() as u64);
-        if let Err(error) = announced.and_then(|()| half.push(&data)) {
-            return self.lose(error);
+        match announced.and_then(|()| half.push(&data)) {
+            Ok(()) => Some((key, side, Some(half))),
+            Err(error) => {
+                self.lose(error);
+                None
+            }
         }
-        let key = Key { service: service.clone(), id };
+    }
+
+    fn take(&self, key: Key, side: Side, half: MirroredBody) {
+        let service = key.service.clone();
         let met = self.pairs().meet(key, side, half, Instant::now());
         match met {
             Met::Neither => (),

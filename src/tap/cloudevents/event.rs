@@ -22,7 +22,16 @@ pub(super) struct Event<'a> {
     pub(super) component: Box<str>,
     /// Of `data`, where the event has its own.
     pub(super) media_type: Option<Box<str>>,
-    pub(super) data: Cow<'a, [u8]>,
+    pub(super) data: Data<'a>,
+}
+
+/// Where the request or response itself is.
+#[derive(Debug, PartialEq)]
+pub(super) enum Data<'a> {
+    /// It is the body of the message.
+    Body,
+    /// A part of that, or what a part of that stands for.
+    Within(Cow<'a, [u8]>),
 }
 
 /// Which of the two it is.
@@ -44,14 +53,14 @@ pub(super) fn events<'a>(headers: &HeaderMap, body: &'a [u8]) -> Result<Vec<Even
         let events: Vec<Structured<'a>> = serde_json::from_slice(body).map_err(|_| NoEvent)?;
         events.into_iter().map(Structured::event).collect()
     } else if headers.contains_key("ce-id") {
-        binary(headers, body).map(|event| vec![event])
+        binary(headers).map(|event| vec![event])
     } else {
         // Whatever the content type says: KServe takes any object with these keys for an event, and so do we.
         serde_json::from_slice(body).map_err(|_| NoEvent).and_then(Structured::event).map(|event| vec![event])
     }
 }
 
-fn binary<'a>(headers: &HeaderMap, body: &'a [u8]) -> Result<Event<'a>, NoEvent> {
+fn binary<'a>(headers: &HeaderMap) -> Result<Event<'a>, NoEvent> {
     // Values may be percent-encoded, as the specification has it, or not, as KServe sends them.
     let attribute = |name: &str| {
         let value = headers.get(name)?.to_str().ok()?;
@@ -66,7 +75,7 @@ fn binary<'a>(headers: &HeaderMap, body: &'a [u8]) -> Result<Event<'a>, NoEvent>
         },
         component: attribute("ce-component").unwrap_or_default(),
         media_type: None,
-        data: Cow::Borrowed(body),
+        data: Data::Body,
     })
 }
 
@@ -110,7 +119,7 @@ impl<'a> Structured<'a> {
             },
             component: self.component.unwrap_or_default(),
             media_type: self.datacontenttype,
-            data,
+            data: Data::Within(data),
         })
     }
 }
@@ -126,14 +135,14 @@ mod tests {
         pairs.iter().map(pair).collect()
     }
 
-    fn expected(side: Side, data: &[u8]) -> Event<'_> {
+    fn expected(side: Side, data: Data<'_>) -> Event<'_> {
         Event {
             id: "0009174a".into(),
             side,
             service: Service { namespace: "default".into(), name: "sklearn-iris".into() },
             component: "predictor".into(),
             media_type: None,
-            data: data.into(),
+            data,
         }
     }
 
@@ -151,22 +160,24 @@ mod tests {
             ("ce-metadata", r#"{"X-Request-Id":["abc"]}"#),
             ("content-type", "application/json"),
         ]);
-        assert_eq!(events(&headers, b"\xff").unwrap(), [expected(Side::Response, b"\xff")]);
+        assert_eq!(events(&headers, b"\xff").unwrap(), [expected(Side::Response, Data::Body)]);
     }
 
     #[test]
     fn structured_events_and_batches_are_understood() {
         let event = r#"{"specversion":"1.0","id":"0009174a","source":"/","type":"org.kubeflow.serving.inference.request",
             "inferenceservicename":"sklearn-iris","namespace":"default","component":"predictor","data":{"instances": [[1]]}}"#;
-        let data = br#"{"instances": [[1]]}"#;
+        let data = Data::Within(Cow::Borrowed(br#"{"instances": [[1]]}"#));
         let json = headers(&[("content-type", "application/json")]);
         assert_eq!(events(&json, event.as_bytes()).unwrap(), [expected(Side::Request, data)]);
         let encoded = event.replace(
             r#""data":{"instances": [[1]]}"#,
             r#""data_base64":"AQI=","datacontenttype":"application/grpc""#,
         );
-        let in_base64 =
-            Event { media_type: Some("application/grpc".into()), ..expected(Side::Request, &[1, 2]) };
+        let in_base64 = Event {
+            media_type: Some("application/grpc".into()),
+            ..expected(Side::Request, Data::Within(vec![1, 2].into()))
+        };
         assert_eq!(events(&json, encoded.as_bytes()).unwrap(), [in_base64]);
         let batch = headers(&[("content-type", "application/cloudevents-batch+json; charset=utf-8")]);
         assert_eq!(events(&batch, format!("[{event}, {encoded}]").as_bytes()).unwrap().len(), 2);

@@ -1,6 +1,7 @@
 //! From mirrored bytes to verdicts: bounded queues, shards that own their counters, and the tick that merges,
 //! scores and publishes.
 
+pub mod count;
 pub mod evaluate;
 pub mod exchange;
 pub mod intake;
@@ -10,7 +11,7 @@ pub mod shard;
 mod state;
 
 pub use evaluate::Evaluator;
-pub use exchange::{Exchange, MirrorBudget, MirrorError, MirroredBody, Service};
+pub use exchange::{Exchange, Message, MirrorBudget, MirrorError, MirroredBody, Part, Service};
 pub use intake::{Intake, Refused};
 pub use model::{Found, Model, Models};
 pub use report::Report;

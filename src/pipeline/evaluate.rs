@@ -7,9 +7,10 @@ use tokio::sync::watch;
 use tracing::{info, warn};
 
 use super::MirrorBudget;
+use super::count::ShardCounts;
 use super::model::Models;
 use super::report::{BaselineProblem, Report};
-use super::shard::{ShardCounts, ShardHandle};
+use super::shard::ShardHandle;
 use super::state::{Context, ModelState};
 use crate::drift::Timestamp;
 use crate::telemetry::ProcessMetrics;

@@ -18,6 +18,46 @@ pub struct Exchange {
     pub response: MirroredBody,
 }
 
+impl Exchange {
+    /// As decoders see it.
+    pub fn as_message(&self) -> Message<'_> {
+        Message {
+            route: self.route.as_ref(),
+            service: self.service.as_ref(),
+            model: None,
+            version: None,
+            request: Some(self.request.as_part()),
+            response: Some(self.response.as_part()),
+        }
+    }
+}
+
+/// One request and its response, wherever their bytes are.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Message<'a> {
+    /// The model asked, and in which wire format, where there was a path that tells.
+    pub route: Option<&'a Route>,
+    /// Whose traffic it is, where the tap hears that of several.
+    pub service: Option<&'a Service>,
+    /// The model's name, where the tap knows better than the bodies.
+    pub model: Option<&'a str>,
+    /// Its version, likewise.
+    pub version: Option<&'a str>,
+    /// The request, if it is known.
+    pub request: Option<Part<'a>>,
+    /// The response, if it is known.
+    pub response: Option<Part<'a>>,
+}
+
+/// One body and how it is to be read.
+#[derive(Clone, Copy, Debug)]
+pub struct Part<'a> {
+    /// As it was on the wire.
+    pub bytes: &'a [u8],
+    /// What its headers said.
+    pub headers: &'a BodyHeaders,
+}
+
 /// An `InferenceService`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Service {
@@ -128,6 +168,11 @@ impl MirroredBody {
         }
         self.bytes.extend_from_slice(chunk);
         Ok(())
+    }
+
+    /// As decoders see it.
+    pub fn as_part(&self) -> Part<'_> {
+        Part { bytes: &self.bytes, headers: &self.headers }
     }
 
     /// What was copied so far.

@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use tracing::{info, warn};
 
+use super::count::{MAX_UNEXPECTED, ModelCounts};
 use super::evaluate::seconds;
 use super::model::Model;
 use super::report::{
     BaselineReport, ChangeReport, FeatureReport, FeatureWindow, ModelReport, ModelWindow, RoleCounts,
     ScoreReport, ViolationReport,
 };
-use super::shard::{MAX_UNEXPECTED, ModelCounts};
 use crate::baseline::{ColumnKind, Role};
 use crate::config::{EvaluationConfig, Identity, Window};
 use crate::decode::ViolationReason;

@@ -16,9 +16,14 @@ use tracing::{error, info, warn};
 
 use crate::admin::{Admin, BoundAdmin};
 use crate::config::{Config, Identity, Taps};
+use crate::pipeline::timed::Counted;
 use crate::pipeline::{Context, Evaluator, Intake, MirrorBudget, Models, Report, Shard};
+use crate::tail::Logs;
 use crate::tap::{CloudEvents, Proxy};
-use crate::telemetry::{ModelMetrics, ProcessMetrics, TapFamilies};
+use crate::telemetry::{LogsFamilies, ModelMetrics, ProcessMetrics, TapFamilies};
+
+/// What logs were counted as waits here for the evaluator, and they for it.
+const COUNTED_CAPACITY: usize = 2;
 
 /// A daemon whose sockets are bound and whose tasks wait to run.
 #[derive(Debug)]
@@ -37,6 +42,7 @@ pub struct App {
 struct BoundTaps {
     proxy: Option<Proxy>,
     cloudevents: Option<CloudEvents>,
+    logs: Option<Logs>,
 }
 
 /// Why the daemon cannot start.
@@ -79,7 +85,13 @@ impl App {
             })
             .unzip();
         let (publish, report) = watch::channel(Arc::default());
-        let taps = BoundTaps::bind(&config.taps, &Intake::new(queues), &registry).await?;
+        let families = TapFamilies::register(&registry)?;
+        let mut taps = BoundTaps::bind(&config.taps, &Intake::new(queues), &families).await?;
+        let logs = (!config.taps.logs.is_empty()).then_some(config.taps.logs);
+        if let Some(configs) = logs.clone() {
+            let metrics = (families.of("logs"), LogsFamilies::register(&registry)?);
+            taps.logs = Some(Logs::new(configs, &config.evaluation, Arc::clone(&models), metrics));
+        }
         let interval = config.evaluation.interval;
         let context = Context {
             evaluation: config.evaluation,
@@ -88,8 +100,11 @@ impl App {
             series_left: config.max_series,
         };
         let shard_handles = shards.iter().map(Shard::handle).collect();
-        let evaluator =
+        let mut evaluator =
             Evaluator::new(models, shard_handles, context, process_metrics, taps.budgets(), publish);
+        if let Some(logs) = logs {
+            evaluator.of_timed_rows(logs.len(), families.of("logs"));
+        }
         let health = taps.proxy.as_ref().map(Proxy::upstream_health).zip(config.taps.proxy);
         let readiness = move || match &health {
             Some((health, proxy)) if !health.is_reachable() => {
@@ -138,7 +153,13 @@ impl App {
 
         let counted = start_shards(shards)?;
         let (last_tick, end_of_ticks) = oneshot::channel();
-        let ticks = tokio::spawn(tick(evaluator, interval, end_of_ticks));
+        let (of_logs, from_logs) = mpsc::channel(COUNTED_CAPACITY);
+        if let Some(logs) = taps.logs {
+            logs.start(|source| evaluator.read_so_far(source), &of_logs, &cancel)
+                .map_err(AppError::Thread)?;
+        }
+        drop(of_logs); // closed once all logs have ended
+        let ticks = tokio::spawn(tick(evaluator, interval, from_logs, end_of_ticks));
         let (close_admin, admin_closed) = oneshot::channel::<()>();
         let guard = cancel.clone().drop_guard();
         let admin = tokio::spawn(async move {
@@ -181,9 +202,8 @@ impl App {
 }
 
 impl BoundTaps {
-    async fn bind(config: &Taps, intake: &Intake, registry: &Registry) -> Result<Self, AppError> {
-        let metrics = TapFamilies::register(registry)?;
-        let mut bound = Self { proxy: None, cloudevents: None };
+    async fn bind(config: &Taps, intake: &Intake, metrics: &TapFamilies) -> Result<Self, AppError> {
+        let mut bound = Self { proxy: None, cloudevents: None, logs: None };
         if let Some(config) = &config.proxy {
             let error = |source| AppError::Bind { what: "the proxy", addr: config.listen, source };
             let proxy = Proxy::bind(config, intake.clone(), metrics.of("proxy")).await;
@@ -239,26 +259,49 @@ fn start_shards(shards: Vec<Shard>) -> Result<impl Future<Output = ()>, AppError
     Ok(async move { while all_done.recv().await.is_some() {} })
 }
 
-/// Looks at every interval, and once more at the end. A look runs on the blocking pool: scoring thousands of features
-/// takes milliseconds, in which serving traffic must not wait.
-async fn tick(mut evaluator: Evaluator, interval: Duration, mut end: oneshot::Receiver<()>) {
+/// Looks at every interval, and once more at the end; in between, takes in what logs were counted as. A look runs on the blocking
+/// pool: scoring thousands of features takes milliseconds, in which serving traffic must not wait.
+async fn tick(
+    mut evaluator: Evaluator,
+    interval: Duration,
+    mut logs: mpsc::Receiver<Counted>,
+    mut end: oneshot::Receiver<()>,
+) {
     let mut ticks = tokio::time::interval(interval);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    loop {
-        let last = tokio::select! {
-            _ = ticks.tick() => false,
-            _ = &mut end => true,
+    let mut is_last = false;
+    while !is_last {
+        let counted = tokio::select! {
+            biased; // a backlog of logs must not keep the daemon from telling what it knows
+            _ = &mut end => {
+                is_last = true;
+                None
+            }
+            _ = ticks.tick() => None,
+            Some(counted) = logs.recv() => Some(counted),
+        };
+        let look = async {
+            let mut all = Vec::from_iter(counted);
+            while is_last && let Some(counted) = logs.recv().await {
+                all.push(counted);
+            }
+            all
+        };
+        // Whoever reads logs has been told to end, and hands on what it has.
+        let Ok(counted) = timeout(Duration::from_secs(5), look).await else {
+            return warn!("logs still being read, their last rows are not counted");
         };
         let look = tokio::task::spawn_blocking(move || {
-            evaluator.tick();
+            let is_tick = counted.is_empty() || is_last;
+            counted.into_iter().for_each(|counted| evaluator.take_in(counted));
+            if is_tick {
+                evaluator.tick();
+            }
             evaluator
         });
         match look.await {
             Ok(back) => evaluator = back,
             Err(error) => return error!(%error, "evaluation panicked; restart driftd and report this"),
-        }
-        if last {
-            return;
         }
     }
 }

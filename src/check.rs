@@ -14,6 +14,7 @@ use crate::drift::monitor::{Judgement, Look, Monitor, Settings};
 use crate::drift::scan::Against;
 use crate::drift::score::Reference;
 use crate::drift::verdict::{FeatureVerdict, Sensitivity, Thresholds};
+use crate::drift::window::Added;
 use crate::drift::{Histogram, Timestamp};
 use crate::pipeline::report::ScoreReport;
 use crate::table::{InputFormat, Inputs, Progress, Reader, Stdin, Table, TableError};
@@ -219,7 +220,8 @@ fn report(baseline: &Baseline, options: &CheckOptions, counted: Counted) -> Chec
     let mut monitor = Monitor::new(&references, n_features, settings);
     let is_text = |feature: &FeatureBaseline| matches!(feature.kind(), ColumnKind::Text);
     let now = Timestamp::from_millis(1_000);
-    monitor.add(now, &counted.counts);
+    let added = monitor.add(now, &counted.counts);
+    debug_assert_eq!(added, Added::Counted, "time does not run backwards");
     let look = Look {
         n_unexpected: counted.n_unexpected,
         all_inputs_watched: !features.iter().any(is_text),

@@ -6,6 +6,7 @@
 mod budget;
 mod cloudevents;
 mod evaluation;
+mod logs;
 mod model;
 mod proxy;
 mod units;
@@ -21,6 +22,7 @@ pub use cloudevents::{CloudEventsConfig, RawCloudEvents};
 pub use evaluation::{
     EvaluationConfig, FeatureThresholds, RawEvaluation, RawReference, RawSensitivity, Window,
 };
+pub use logs::{Fields, LogsConfig, Named, RawLines, RawLogFormat, RawLogs, RawReadFrom};
 pub use model::{ModelConfig, RawModel};
 pub use proxy::{ProxyConfig, RawProxy};
 pub use units::{ByteSize, HumanDuration};
@@ -60,6 +62,8 @@ pub enum RawTap {
     Proxy(RawProxy),
     /// A sink for KServe's inference logger.
     CloudEvents(RawCloudEvents),
+    /// Files that somebody else writes requests and responses into.
+    Logs(Box<RawLogs>),
 }
 
 /// The section `metrics`.
@@ -110,17 +114,20 @@ pub struct Identity {
     pub inferenceservice: String,
 }
 
-/// The ways traffic comes in: at least one, and one of a kind at most.
+/// The ways traffic comes in: at least one, of those that listen one of a kind at most, and logs by themselves: the time of
+/// their rows is the clock of their models.
 #[derive(Clone, Debug, Default)]
 pub struct Taps {
     /// A reverse proxy in front of the model server.
     pub proxy: Option<ProxyConfig>,
     /// A sink for KServe's inference logger.
     pub cloudevents: Option<CloudEventsConfig>,
+    /// Files.
+    pub logs: Vec<LogsConfig>,
 }
 
 impl Taps {
-    /// The longest body that any of them hands on.
+    /// The longest body that any of those that listen hands on.
     pub fn max_body_bytes(&self) -> usize {
         let of_proxy = self.proxy.as_ref().map(|proxy| proxy.max_body_bytes);
         let of_sink = self.cloudevents.as_ref().map(|sink| sink.max_body_bytes);
@@ -143,10 +150,20 @@ impl TryFrom<Vec<RawTap>> for Taps {
             let is_second = match tap {
                 RawTap::Proxy(proxy) => taps.proxy.replace(proxy.try_into()?).is_some(),
                 RawTap::CloudEvents(sink) => taps.cloudevents.replace(sink.try_into()?).is_some(),
+                RawTap::Logs(logs) => {
+                    taps.logs.push((*logs).try_into()?);
+                    false
+                }
             };
             if is_second {
                 return Err(ConfigError::invalid("taps", "has two of one kind; run one driftd for each"));
             }
+        }
+        if !taps.logs.is_empty() && (taps.proxy.is_some() || taps.cloudevents.is_some()) {
+            return Err(ConfigError::invalid(
+                "taps",
+                "has `logs` beside a tap of live traffic; rows of logs have a time of their own: run one driftd for each",
+            ));
         }
         Ok(taps)
     }
@@ -216,7 +233,7 @@ impl Config {
             admin: default_admin(),
             models,
             evaluation: EvaluationConfig::default(),
-            taps: Taps { proxy: Some(proxy), cloudevents: None },
+            taps: Taps { proxy: Some(proxy), ..Taps::default() },
             max_series: metrics.max_series,
             n_shards: pipeline.shards,
             queue_capacity: pipeline.queue_capacity,

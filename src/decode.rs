@@ -9,14 +9,17 @@ mod grpc;
 mod json;
 mod mlflow;
 mod openai;
+pub mod pointers;
 mod protobuf;
 pub mod route;
+mod row;
 mod tensor;
 mod tf_grpc;
 mod torchserve;
 mod v1;
 mod v2;
 mod v2_grpc;
+pub mod value;
 
 #[cfg(test)]
 mod tests;
@@ -36,7 +39,7 @@ pub fn names_in(format: Format, request: &Body<'_>) -> Option<(Box<str>, Option<
         Format::V2Grpc => v2_grpc::names(request),
         Format::TfGrpc => tf_grpc::names(request),
         Format::OpenAi => Some((openai::model(request)?, None)),
-        Format::V1 | Format::V2 | Format::TorchServe | Format::Mlflow => None,
+        Format::V1 | Format::V2 | Format::TorchServe | Format::Mlflow | Format::Row => None,
     }
 }
 
@@ -58,6 +61,7 @@ pub fn decode_request(
         Format::TorchServe => torchserve::request,
         Format::Mlflow => mlflow::request,
         Format::OpenAi => openai::request,
+        Format::Row => row::row,
     };
     decode(Columns::new(schema, Role::Feature, batch, body.bytes.len()), |columns| read(body, columns))
 }
@@ -80,6 +84,7 @@ pub fn decode_response(
         Format::TfGrpc => tf_grpc::response,
         Format::TorchServe => torchserve::response,
         Format::OpenAi => openai::response,
+        Format::Row => row::row,
     };
     decode(Columns::new(schema, Role::Prediction, batch, body.bytes.len()), |columns| read(body, columns))
 }

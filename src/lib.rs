@@ -30,6 +30,8 @@ pub mod net;
 
 pub mod tap;
 
+pub mod tail;
+
 pub mod admin;
 
 pub mod app;

@@ -3,12 +3,15 @@
 
 pub mod count;
 pub mod evaluate;
+pub(crate) mod event;
 pub mod exchange;
 pub mod intake;
 pub mod model;
+pub(crate) mod pairs;
 pub mod report;
 pub mod shard;
 mod state;
+pub mod timed;
 
 pub use evaluate::Evaluator;
 pub use exchange::{Exchange, Message, MirrorBudget, MirrorError, MirroredBody, Part, Service};

@@ -13,6 +13,7 @@ use crate::drift::repeats::RepeatCounter;
 use crate::drift::scan::Against;
 use crate::drift::score::Reference;
 use crate::drift::verdict::{FeatureVerdict, Sensitivity, Thresholds};
+use crate::drift::window::Added;
 use crate::drift::{Histogram, Timestamp};
 use crate::table::{InputFormat, Inputs, Progress, Reader, Stdin, Table, TableError};
 
@@ -211,7 +212,8 @@ impl<'a> Replay<'a> {
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "no stream is that long")]
         let millis = ((seconds * 1e3) as u64).max(self.summary.n_looks);
         let now = Timestamp::from_millis(millis);
-        self.monitor.add(now, &self.counts);
+        let added = self.monitor.add(now, &self.counts);
+        debug_assert_eq!(added, Added::Counted, "time does not run backwards");
         let look = Look { repeats: self.repeats.take(), ..std::mem::take(&mut self.look) };
         self.look.all_inputs_watched = look.all_inputs_watched;
         self.monitor.look(now, &self.references, look);

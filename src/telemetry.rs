@@ -1,10 +1,12 @@
 //! Our own metrics and log set-up.
 
 pub mod log;
+pub mod logs;
 pub mod model;
 pub mod process;
 pub mod tap;
 
+pub use logs::{LogsFamilies, LogsMetrics};
 pub use model::{ModelLabels, ModelMetrics, ModelSeries};
 pub use process::ProcessMetrics;
 pub use tap::{DropReason, Outcome, TapFamilies, TapMetrics};

@@ -23,12 +23,22 @@ pub enum Format {
     Mlflow,
     /// OpenAI-style chat, completions and embeddings: `POST [/openai]/v1/…`.
     OpenAi,
+    /// One row of a log, its features and its prediction each a JSON value.
+    Row,
 }
 
 impl Format {
     /// Every format.
-    pub const ALL: [Self; 7] =
-        [Self::V1, Self::V2, Self::V2Grpc, Self::TfGrpc, Self::TorchServe, Self::Mlflow, Self::OpenAi];
+    pub const ALL: [Self; 8] = [
+        Self::V1,
+        Self::V2,
+        Self::V2Grpc,
+        Self::TfGrpc,
+        Self::TorchServe,
+        Self::Mlflow,
+        Self::OpenAi,
+        Self::Row,
+    ];
 
     /// The label value of this format.
     pub const fn as_str(self) -> &'static str {
@@ -40,6 +50,7 @@ impl Format {
             Self::TorchServe => "torchserve",
             Self::Mlflow => "mlflow",
             Self::OpenAi => "openai",
+            Self::Row => "jsonl",
         }
     }
 }

@@ -164,15 +164,18 @@ impl Monitor {
         }
     }
 
-    /// Takes in counts, a histogram a column.
-    pub fn add(&mut self, now: Timestamp, counted: &[Histogram]) {
-        for window in &mut self.windows {
-            let added = window.ring.add(now, counted);
-            debug_assert_eq!(added, Added::Counted, "time does not run backwards");
+    /// Takes in what was counted at `at`, a histogram a column. What is older than every window is in none of them: late. What is
+    /// only older than the shortest is in the others, and no evidence of what is now.
+    pub fn add(&mut self, at: Timestamp, counted: &[Histogram]) -> Added {
+        let added: Vec<_> = self.windows.iter_mut().map(|window| window.ring.add(at, counted)).collect();
+        // Lengths ascend.
+        let (in_shortest, in_longest) = (added.first(), added.last());
+        if in_shortest == Some(&Added::Counted) {
+            for (sum, counted) in self.since_last_look.iter_mut().zip(counted) {
+                sum.add(counted);
+            }
         }
-        for (sum, counted) in self.since_last_look.iter_mut().zip(counted) {
-            sum.add(counted);
-        }
+        in_longest.copied().unwrap_or(Added::Late)
     }
 
     /// Judges everything, as of now; `references` are those it was made with.

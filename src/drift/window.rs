@@ -58,14 +58,19 @@ pub enum WindowState {
     Ready,
 }
 
+/// Length of a slot where `length` is cut into `n_slots`, in milliseconds.
+pub fn slot_ms(length: Duration, n_slots: usize) -> u64 {
+    let length_ms = u64::try_from(length.as_millis()).unwrap_or(u64::MAX);
+    length_ms.div_ceil(n_slots.max(1) as u64).max(1)
+}
+
 impl WindowRing {
     /// A window of `length` in `n_slots` slots (at least 1) of whole milliseconds, rounded up; `n_bins` gives the
     /// number of bins of each column.
     pub fn new(length: Duration, n_slots: usize, n_bins: impl IntoIterator<Item = usize>) -> Self {
         let totals: Box<[Histogram]> = n_bins.into_iter().map(Histogram::new).collect();
         let n_slots = n_slots.max(1);
-        let length_ms = u64::try_from(length.as_millis()).unwrap_or(u64::MAX);
-        let slot_ms = length_ms.div_ceil(n_slots as u64).max(1);
+        let slot_ms = slot_ms(length, n_slots);
         let stride: usize = totals.iter().map(|total| total.as_slice().len()).sum();
         // One more for the slot that is being filled. Zeroed memory, so slots that are never used are never touched.
         let slots = vec![0; stride * (n_slots + 1)].into();

@@ -36,6 +36,8 @@ pub struct ShardCounts {
 pub struct ModelCounts {
     /// In the order of the schema.
     pub histograms: Vec<Histogram>,
+    /// Exchanges.
+    pub n_exchanges: u64,
     /// Rows of features and of predictions.
     pub rows: [u64; 2],
     /// Rows that broke the contract, by column (`None`: unknown to the baseline) and reason.
@@ -51,6 +53,7 @@ impl ModelCounts {
         let zero = |reference: &crate::drift::score::Reference| Histogram::new(reference.bins().n_bins());
         Self {
             histograms: model.references.iter().map(zero).collect(),
+            n_exchanges: 0,
             rows: [0; 2],
             violations: HashMap::new(),
             unexpected: BTreeSet::new(),
@@ -73,6 +76,7 @@ impl ModelCounts {
                 (Column::Numbers { .. }, None) => debug!("column without edges"),
             }
         }
+        self.n_exchanges += 1;
         for role in [Role::Feature, Role::Prediction] {
             self.rows[role as usize] += batch.n_rows(role) as u64;
         }
@@ -89,7 +93,7 @@ impl ModelCounts {
     /// Forgets the counts and keeps the memory.
     fn clear(&mut self) {
         self.histograms.iter_mut().for_each(Histogram::clear);
-        self.rows = [0; 2];
+        (self.n_exchanges, self.rows) = (0, [0; 2]);
         self.violations.clear();
         self.unexpected.clear();
         self.repeats = Repeats::default();

@@ -1,5 +1,7 @@
-//! The tick: takes what the shards counted, hands it to each model's state, and publishes what they make of it.
+//! The tick: takes what the shards counted, hands it to each model's state, and publishes what they make of it. Where rows have
+//! times of their own, their sources say when to look, and the tick publishes what was seen.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
@@ -9,11 +11,13 @@ use tracing::{info, warn};
 use super::MirrorBudget;
 use super::count::ShardCounts;
 use super::model::Models;
-use super::report::{BaselineProblem, Report};
+use super::report::{BaselineProblem, ModelReport, Report};
 use super::shard::ShardHandle;
 use super::state::{Context, ModelState};
+use super::timed::{Counted, Marks, Source};
 use crate::drift::Timestamp;
-use crate::telemetry::ProcessMetrics;
+use crate::drift::window::Added;
+use crate::telemetry::{ProcessMetrics, TapMetrics};
 
 /// Everything a tick touches. It lives in one place at a time, so nothing in it is locked.
 #[derive(Debug)]
@@ -28,6 +32,16 @@ pub struct Evaluator {
     publish: watch::Sender<Arc<Report>>,
     clock: Clock,
     problems: Vec<BaselineProblem>,
+    timed: Option<Timed>,
+}
+
+/// What is other where rows have times of their own.
+#[derive(Debug)]
+struct Timed {
+    sources: Vec<Source>,
+    /// Of the last look at each model.
+    reports: BTreeMap<usize, ModelReport>,
+    metrics: TapMetrics,
 }
 
 /// Wall-clock time that never runs backwards: the process's start plus the time since.
@@ -66,9 +80,16 @@ impl Evaluator {
             publish,
             clock,
             problems: Vec::new(),
+            timed: None,
         };
         evaluator.load_baselines();
         evaluator
+    }
+
+    /// Of rows that have times of their own, from `n_sources` sources; what is late is counted in `metrics`.
+    pub fn of_timed_rows(&mut self, n_sources: usize, metrics: TapMetrics) {
+        let sources = std::iter::repeat_with(Source::default).take(n_sources).collect();
+        self.timed = Some(Timed { sources, reports: BTreeMap::new(), metrics });
     }
 
     /// One look, now.
@@ -76,8 +97,12 @@ impl Evaluator {
         let started = Instant::now();
         let now = self.clock.now();
         self.load_baselines();
-        self.absorb(now);
-        let models = self.states.iter_mut().flatten().map(|state| state.judge(now)).collect();
+        let models = if self.timed.is_some() {
+            self.reports_of_timed()
+        } else {
+            self.absorb(now);
+            self.states.iter_mut().flatten().map(|state| state.judge(now)).collect()
+        };
         let evaluated_at = seconds(now);
         self.publish.send_replace(Arc::new(Report {
             evaluated_at,
@@ -89,13 +114,62 @@ impl Evaluator {
         self.process.evaluation_seconds.observe(started.elapsed().as_secs_f64());
     }
 
+    /// How far a source had been read, and the time of its latest row, when what we know of it was kept.
+    pub fn read_so_far(&self, source: usize) -> (Marks, Timestamp) {
+        let source = self.timed.as_ref().and_then(|timed| timed.sources.get(source));
+        source.map(|source| (source.marks.clone(), source.watermark)).unwrap_or_default()
+    }
+
+    /// Takes in what a source has counted, and looks at its models as of its latest row.
+    pub fn take_in(&mut self, mut counted: Counted) {
+        let Some(timed) = &mut self.timed else { return };
+        let Some(source) = timed.sources.get_mut(counted.source) else { return };
+        let started = Instant::now();
+        source.advance(&mut counted);
+        if counted.slots.is_empty() {
+            return;
+        }
+        for (at, counts) in counted.slots {
+            for (idx, of_model) in counts.models.iter().enumerate() {
+                let (Some(of_model), Some(Some(state))) = (of_model, self.states.get_mut(idx)) else {
+                    continue;
+                };
+                source.feeds.insert(idx);
+                if state.absorb(of_model, at) == Added::Late {
+                    timed.metrics.count_late(of_model.n_exchanges);
+                }
+            }
+            for (&(format, reason), &n) in &counts.errors {
+                self.process.count_decode_errors(format, reason, n);
+            }
+        }
+        for &idx in &source.feeds {
+            if let Some(Some(state)) = self.states.get_mut(idx) {
+                timed.reports.insert(idx, state.judge(source.watermark));
+            }
+        }
+        self.process.evaluation_seconds.observe(started.elapsed().as_secs_f64());
+    }
+
+    /// What was last said of each model. Before its first row, a model has no time yet.
+    fn reports_of_timed(&mut self) -> Vec<ModelReport> {
+        let Some(timed) = &mut self.timed else { return Vec::new() };
+        let states = self.states.iter_mut().enumerate();
+        let report = |(idx, state): (usize, &mut Option<ModelState>)| {
+            let state = state.as_mut()?;
+            Some(timed.reports.entry(idx).or_insert_with(|| state.judge(Timestamp::default())).clone())
+        };
+        states.filter_map(report).collect()
+    }
+
     /// Moves what the shards counted since the last tick into the windows.
     fn absorb(&mut self, now: Timestamp) {
         for shard in &self.shards {
             shard.take(&mut self.spare);
             for (state, counts) in self.states.iter_mut().zip(&self.spare.models) {
                 if let (Some(state), Some(counts)) = (state, counts) {
-                    state.absorb(counts, now);
+                    let added = state.absorb(counts, now);
+                    debug_assert_eq!(added, Added::Counted, "the clock does not run backwards");
                 }
             }
             for (&(format, reason), &n) in &self.spare.errors {

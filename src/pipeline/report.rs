@@ -40,8 +40,10 @@ pub struct ModelReport {
     pub baseline: BaselineReport,
     /// What drift is measured from: `baseline`, `previous_window` or `same_hour_yesterday`.
     pub reference: &'static str,
-    /// Rows counted since the start.
+    /// Rows counted since the start, or since the first one where `state_dir` keeps them.
     pub rows: RoleCounts,
+    /// Rows of logs that were older than every window by the time they were read: in no window, and not in `rows`.
+    pub late: RoleCounts,
     /// When this version's first row was counted here, in seconds since the Unix epoch: a change with its onset about then
     /// came with the version.
     pub first_row_at: Option<f64>,

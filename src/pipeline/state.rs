@@ -20,6 +20,7 @@ use crate::drift::monitor::{Look, Monitor};
 use crate::drift::scan::Against;
 use crate::drift::score::Scores;
 use crate::drift::verdict::FeatureVerdict;
+use crate::drift::window::Added;
 use crate::drift::{Histogram, Timestamp};
 use crate::telemetry::model::{BinSeries, FeatureLabels, UNEXPECTED, WindowGauges, bin_label};
 use crate::telemetry::{ModelLabels, ModelMetrics, ModelSeries, ProcessMetrics};
@@ -50,6 +51,7 @@ pub(super) struct ModelState {
     told: Vec<Told>,
     since_last_look: Look,
     rows: RoleCounts,
+    late: RoleCounts,
     first_row_at: Option<Timestamp>,
     last_row_at: Option<Timestamp>,
     violations: BTreeMap<(Option<usize>, ViolationReason), u64>,
@@ -129,6 +131,7 @@ impl ModelState {
             series,
             columns,
             rows: RoleCounts::default(),
+            late: RoleCounts::default(),
             first_row_at: None,
             last_row_at: None,
             violations: BTreeMap::new(),
@@ -137,9 +140,14 @@ impl ModelState {
         }
     }
 
-    /// Moves what a shard counted into the windows.
-    pub(super) fn absorb(&mut self, counts: &ModelCounts, now: Timestamp) {
+    /// Moves what was counted at `at` into the windows; what is older than all of them is late, and nothing else is said of it.
+    pub(super) fn absorb(&mut self, counts: &ModelCounts, at: Timestamp) -> Added {
         let [n_features, n_predictions] = counts.rows;
+        if n_features + n_predictions > 0 && self.monitor.add(at, &counts.histograms) == Added::Late {
+            self.late.feature += n_features;
+            self.late.prediction += n_predictions;
+            return Added::Late;
+        }
         for (&(column, reason), &n_rows) in &counts.violations {
             *self.violations.entry((column, reason)).or_default() += n_rows;
             let feature = column.map(|column| self.columns[column].labels.feature.as_str());
@@ -155,16 +163,16 @@ impl ModelState {
             }
         }
         if n_features + n_predictions == 0 {
-            return;
+            return Added::Counted;
         }
         self.rows.feature += n_features;
         self.rows.prediction += n_predictions;
         self.series.add_rows(Role::Feature, n_features);
         self.series.add_rows(Role::Prediction, n_predictions);
-        self.first_row_at.get_or_insert(now);
-        self.last_row_at = Some(now);
-        self.series.set_last_row(seconds(now));
-        self.monitor.add(now, &counts.histograms);
+        self.first_row_at = Some(self.first_row_at.map_or(at, |first| first.min(at)));
+        let last = self.last_row_at.map_or(at, |last| last.max(at));
+        self.last_row_at = Some(last);
+        self.series.set_last_row(seconds(last));
         for ((column, reference), histogram) in
             self.columns.iter().zip(&self.model.references).zip(&counts.histograms)
         {
@@ -174,6 +182,7 @@ impl ModelState {
                 );
             }
         }
+        Added::Counted
     }
 
     /// One look: every window is judged, scored and exported.
@@ -195,6 +204,7 @@ impl ModelState {
             },
             reference: self.against.as_str(),
             rows: self.rows,
+            late: self.late,
             first_row_at: self.first_row_at.map(seconds),
             last_row_at: self.last_row_at.map(seconds),
             windows,

@@ -3,9 +3,6 @@
 //! The logger waits for our answer without a time limit, holds what it has not sent in memory without a bound, and tries nothing
 //! twice. So every event is answered as soon as its body is read, whatever becomes of it.
 
-mod event;
-mod pairs;
-
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
@@ -24,10 +21,10 @@ use twox_hash::XxHash3_64;
 
 use crate::config::CloudEventsConfig;
 use crate::decode::BodyHeaders;
+use crate::pipeline::event::{Data, Event, Side, events};
+use crate::pipeline::pairs::{Met, Pairs};
 use crate::pipeline::{Exchange, Intake, MirrorBudget, MirrorError, MirroredBody, Refused, Service};
 use crate::telemetry::{DropReason, Outcome, TapMetrics};
-use event::{Data, Event, Side, events};
-use pairs::{Met, Pairs};
 
 /// For a sender to send an event; one that stalls keeps its connection and nothing else waiting.
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
@@ -215,8 +212,8 @@ impl Sink {
         let met = self.pairs().meet(key, side, half, Instant::now());
         match met {
             Met::Neither => (),
-            Met::Displaced => self.metrics.count_dropped(DropReason::Unpaired),
-            Met::Crowded => self.metrics.count_dropped(DropReason::PairsFull),
+            Met::Displaced(_) => self.metrics.count_dropped(DropReason::Unpaired),
+            Met::Crowded(_) => self.metrics.count_dropped(DropReason::PairsFull),
             Met::Both { request, response } => self.offer(service, request, response),
         }
     }
@@ -238,7 +235,7 @@ impl Sink {
     }
 
     fn expire(&self) {
-        let n_expired = self.pairs().expire(Instant::now());
+        let n_expired = self.pairs().expire(Instant::now()).len();
         (0..n_expired).for_each(|_| self.metrics.count_dropped(DropReason::Unpaired));
     }
 }

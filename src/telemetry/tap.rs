@@ -62,12 +62,24 @@ pub enum DropReason {
     Unpaired,
     /// More of those than may wait.
     PairsFull,
+    /// Of a log: older than every window by the time it was read.
+    Late,
+    /// A file was cut off before all of it was read: lines of unknown number, counted as one.
+    Truncated,
 }
 
 impl DropReason {
     /// Every reason, so that each series exists from the start.
-    pub const ALL: [Self; 6] =
-        [Self::TooLarge, Self::OverBudget, Self::QueueFull, Self::Closing, Self::Unpaired, Self::PairsFull];
+    pub const ALL: [Self; 8] = [
+        Self::TooLarge,
+        Self::OverBudget,
+        Self::QueueFull,
+        Self::Closing,
+        Self::Unpaired,
+        Self::PairsFull,
+        Self::Late,
+        Self::Truncated,
+    ];
 
     /// The label value.
     pub const fn as_str(self) -> &'static str {
@@ -78,6 +90,8 @@ impl DropReason {
             Self::Closing => "closing",
             Self::Unpaired => "unpaired",
             Self::PairsFull => "pairs_full",
+            Self::Late => "late",
+            Self::Truncated => "truncated",
         }
     }
 }
@@ -163,6 +177,11 @@ impl TapMetrics {
     /// Counts one exchange.
     pub fn count(&self, outcome: Outcome) {
         self.exchanges[outcome as usize].inc();
+    }
+
+    /// Counts exchanges that were read and then found to be too old for any window.
+    pub fn count_late(&self, n: u64) {
+        self.dropped[DropReason::Late as usize].inc_by(n);
     }
 
     /// Counts one exchange as [`Outcome::Dropped`], and why.

@@ -29,7 +29,7 @@ fn config(directory: &TempDir, change: impl FnOnce(&mut CloudEventsConfig)) -> C
     config.models = vec![ModelConfig { namespace: Some("prod".to_owned()), ..ModelConfig::new(baseline) }];
     let mut sink = CloudEventsConfig::new(localhost());
     change(&mut sink);
-    config.taps = Taps { proxy: None, cloudevents: Some(sink) };
+    config.taps = Taps { cloudevents: Some(sink), ..Taps::default() };
     config
 }
 

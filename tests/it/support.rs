@@ -59,7 +59,7 @@ pub struct Daemon {
 impl Daemon {
     pub async fn start(config: Config) -> Self {
         let app = App::bind(config, Identity::default()).await.expect("free ports");
-        let tap = app.proxy_addr().or(app.cloudevents_addr()).expect("a tap that listens");
+        let tap = app.proxy_addr().or(app.cloudevents_addr()).unwrap_or(localhost()); // logs do not listen
         let admin = app.admin_addr().expect("bound");
         let report = app.report();
         let (stop, stopped) = oneshot::channel::<()>();

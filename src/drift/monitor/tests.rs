@@ -61,7 +61,8 @@ impl Model {
         for _ in 0..n {
             self.n_looks += 1;
             let now = Timestamp::from_millis(10_000 * self.n_looks);
-            self.monitor.add(now, &[feature.clone(), Histogram::from_parts(&prediction, 0, 0)]);
+            let added = self.monitor.add(now, &[feature.clone(), Histogram::from_parts(&prediction, 0, 0)]);
+            debug_assert_eq!(added, Added::Counted, "time does not run backwards");
             let look = Look { all_inputs_watched: true, n_unexpected, ..Look::default() };
             self.monitor.look(now, &self.references, look);
         }

@@ -42,6 +42,7 @@ fn at(seconds: u64) -> Timestamp {
 fn counted(x: [u64; 4], y: [u64; 4], unexpected: &[&str]) -> ModelCounts {
     ModelCounts {
         histograms: vec![Histogram::from_parts(&x, 0, 0), Histogram::from_parts(&y, 0, 0)],
+        n_exchanges: 1,
         rows: [x.iter().sum(), y.iter().sum()],
         violations: HashMap::new(),
         unexpected: unexpected.iter().map(|name| Box::from(*name)).collect(),
@@ -60,10 +61,10 @@ fn verdicts(report: &ModelReport) -> Vec<(&'static str, Option<&'static str>)> {
 #[test]
 fn a_feature_that_nobody_knows_clouds_the_cause_only_while_it_is_in_the_window() {
     let mut state = state();
-    state.absorb(&counted(EVEN, SKEWED, &["stray"]), at(0));
+    assert_eq!(state.absorb(&counted(EVEN, SKEWED, &["stray"]), at(0)), Added::Counted);
     let unknown = ("drift", Some("unknown"));
     assert_eq!(verdicts(&state.judge(at(0))), [unknown; 3]);
-    state.absorb(&counted(EVEN, SKEWED, &[]), at(301));
+    assert_eq!(state.absorb(&counted(EVEN, SKEWED, &[]), at(301)), Added::Counted);
     let report = state.judge(at(301));
     assert_eq!(verdicts(&report), [("drift", Some("model")), unknown, unknown]);
     assert_eq!(*report.unexpected_features, [Box::from("stray")]);
@@ -72,14 +73,14 @@ fn a_feature_that_nobody_knows_clouds_the_cause_only_while_it_is_in_the_window()
 #[test]
 fn a_version_that_nobody_asks_is_stale_in_every_window() {
     let mut state = state();
-    state.absorb(&counted(SKEWED, EVEN, &[]), at(0));
+    assert_eq!(state.absorb(&counted(SKEWED, EVEN, &[]), at(0)), Added::Counted);
     assert_eq!(verdicts(&state.judge(at(299))), [("drift", Some("input")); 3]);
     let report = state.judge(at(300));
     assert_eq!(verdicts(&report), [("no_data", None); 3]);
     let feature = &report.features[0].windows;
     assert!(feature.iter().all(|window| window.verdict == "stale" && window.scores.is_none()));
     // The rows are still in the longer windows, and count again with the next ones.
-    state.absorb(&counted(EVEN, EVEN, &[]), at(400));
+    assert_eq!(state.absorb(&counted(EVEN, EVEN, &[]), at(400)), Added::Counted);
     let report = state.judge(at(400));
     let samples: Vec<_> = report.features[0].windows.iter().map(|window| window.samples).collect();
     assert_eq!(samples, [1000, 2000, 2000]);
@@ -88,7 +89,7 @@ fn a_version_that_nobody_asks_is_stale_in_every_window() {
 #[test]
 fn a_window_that_is_filling_says_nothing() {
     let mut state = state();
-    state.absorb(&counted([25; 4], [0; 4], &[]), at(0));
+    assert_eq!(state.absorb(&counted([25; 4], [0; 4], &[]), at(0)), Added::Counted);
     let report = state.judge(at(1));
     assert_eq!(verdicts(&report), [("no_data", None); 3]);
     assert_eq!((report.rows.feature, report.rows.prediction), (100, 0));

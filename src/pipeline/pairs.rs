@@ -9,7 +9,7 @@ use super::event::Side;
 
 /// What waits, within a bound of number and of time.
 #[derive(Debug)]
-pub(super) struct Pairs<K, T> {
+pub(crate) struct Pairs<K, T> {
     max: usize,
     timeout: Duration,
     waiting: HashMap<Arc<K>, Waiting<T>>,
@@ -27,24 +27,24 @@ struct Waiting<T> {
 
 /// What became of one half.
 #[derive(Debug, PartialEq)]
-pub(super) enum Met<T> {
+pub(crate) enum Met<T> {
     /// The other one was there.
     Both { request: T, response: T },
     /// It waits.
     Neither,
-    /// It waits in the place of another one of its kind: an identifier was used twice before it was answered.
-    Displaced,
-    /// It waits in the place of the oldest one.
-    Crowded,
+    /// It waits in the place of this one of its kind: an identifier was used twice before it was answered.
+    Displaced(T),
+    /// It waits in the place of the oldest one, which was this.
+    Crowded(T),
 }
 
 impl<K: Hash + Eq, T> Pairs<K, T> {
-    pub(super) fn new(max: usize, timeout: Duration) -> Self {
+    pub(crate) fn new(max: usize, timeout: Duration) -> Self {
         Self { max, timeout, waiting: HashMap::new(), order: BTreeMap::new(), n_arrived: 0 }
     }
 
     /// Takes in one half.
-    pub(super) fn meet(&mut self, key: K, side: Side, half: T, now: Instant) -> Met<T> {
+    pub(crate) fn meet(&mut self, key: K, side: Side, half: T, now: Instant) -> Met<T> {
         let found = self.waiting.remove(&key);
         if let Some(other) = &found {
             self.order.remove(&other.arrival);
@@ -56,37 +56,36 @@ impl<K: Hash + Eq, T> Pairs<K, T> {
                     Side::Response => Met::Both { request: other.half, response: half },
                 };
             }
-            found => found.is_some(),
+            found => found.map(|other| other.half),
         };
         let is_crowded = self.waiting.len() >= self.max;
-        if is_crowded && let Some((_, (_, oldest))) = self.order.pop_first() {
-            self.waiting.remove(&oldest);
-        }
+        let oldest = if is_crowded { self.order.pop_first() } else { None };
+        let crowded = oldest.and_then(|(_, (_, oldest))| self.waiting.remove(&oldest));
         let (key, arrival) = (Arc::new(key), self.n_arrived);
         self.n_arrived += 1;
         self.order.insert(arrival, (now, Arc::clone(&key)));
         self.waiting.insert(key, Waiting { side, arrival, half });
-        match (displaced, is_crowded) {
-            (true, _) => Met::Displaced,
-            (_, true) => Met::Crowded,
+        match (displaced, crowded) {
+            (Some(lost), _) => Met::Displaced(lost),
+            (_, Some(lost)) => Met::Crowded(lost.half),
             _ => Met::Neither,
         }
     }
 
-    /// Gives up those that have waited too long; says how many.
-    pub(super) fn expire(&mut self, now: Instant) -> usize {
-        let before = self.waiting.len();
+    /// Gives up those that have waited too long.
+    pub(crate) fn expire(&mut self, now: Instant) -> Vec<T> {
+        let mut expired = Vec::new();
         while let Some(first) = self.order.first_entry()
             && now.saturating_duration_since(first.get().0) >= self.timeout
         {
             let (_, key) = first.remove();
-            self.waiting.remove(&key);
+            expired.extend(self.waiting.remove(&key).map(|waiting| waiting.half));
         }
-        before - self.waiting.len()
+        expired
     }
 
     /// How many wait.
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.waiting.len()
     }
 }
@@ -108,7 +107,7 @@ mod tests {
         assert_eq!(pairs.meet("a", Side::Response, 4, now), Met::Both { request: 1, response: 4 });
         assert_eq!(pairs.len(), 0);
         assert_eq!(pairs.meet("a", Side::Response, 5, now), Met::Neither, "an identifier may come again");
-        assert_eq!(pairs.meet("a", Side::Response, 6, now), Met::Displaced);
+        assert_eq!(pairs.meet("a", Side::Response, 6, now), Met::Displaced(5));
         assert_eq!(pairs.meet("a", Side::Request, 7, now), Met::Both { request: 7, response: 6 });
     }
 
@@ -118,16 +117,16 @@ mod tests {
         let later = now + TIMEOUT;
         pairs.meet("a", Side::Request, 1, now);
         pairs.meet("b", Side::Request, 2, later);
-        assert_eq!(pairs.expire(later), 1);
+        assert_eq!(pairs.expire(later), [1]);
         pairs.meet("c", Side::Request, 3, later);
-        assert_eq!(pairs.meet("d", Side::Request, 4, later), Met::Crowded);
+        assert_eq!(pairs.meet("d", Side::Request, 4, later), Met::Crowded(2));
         assert_eq!(
             pairs.meet("b", Side::Response, 5, later),
-            Met::Crowded,
+            Met::Crowded(3),
             "b was the oldest and went, and now c"
         );
         assert_eq!(pairs.meet("d", Side::Response, 6, later), Met::Both { request: 4, response: 6 });
-        assert_eq!(pairs.expire(later + TIMEOUT), 1);
+        assert_eq!(pairs.expire(later + TIMEOUT), [5]);
         assert_eq!((pairs.len(), pairs.order.len()), (0, 0));
     }
 
@@ -139,7 +138,7 @@ mod tests {
             let (mut n_met, mut n_lost, mut at) = (0, 0, start);
             for &(key, is_request, millis) in &events {
                 at += Duration::from_millis(millis * 10);
-                n_lost += pairs.expire(at);
+                n_lost += pairs.expire(at).len();
                 let side = if is_request { Side::Request } else { Side::Response };
                 match pairs.meet(key, side, (key, side), at) {
                     Met::Both { request, response } => {
@@ -147,7 +146,7 @@ mod tests {
                         n_met += 2;
                     }
                     Met::Neither => (),
-                    Met::Displaced | Met::Crowded => n_lost += 1,
+                    Met::Displaced(_) | Met::Crowded(_) => n_lost += 1,
                 }
                 prop_assert!(pairs.len() <= max && pairs.order.len() == pairs.len());
             }

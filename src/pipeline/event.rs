@@ -10,24 +10,24 @@ use percent_encoding::percent_decode_str;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::pipeline::Service;
+use super::Service;
 
 /// One side of an exchange, as an event tells it.
 #[derive(Debug, PartialEq)]
-pub(super) struct Event<'a> {
-    pub(super) id: Box<str>,
-    pub(super) side: Side,
-    pub(super) service: Service,
+pub(crate) struct Event<'a> {
+    pub(crate) id: Box<str>,
+    pub(crate) side: Side,
+    pub(crate) service: Service,
     /// `predictor`, `transformer` or `explainer`; empty where the event does not say.
-    pub(super) component: Box<str>,
+    pub(crate) component: Box<str>,
     /// Of `data`, where the event has its own.
-    pub(super) media_type: Option<Box<str>>,
-    pub(super) data: Data<'a>,
+    pub(crate) media_type: Option<Box<str>>,
+    pub(crate) data: Data<'a>,
 }
 
 /// Where the request or response itself is.
 #[derive(Debug, PartialEq)]
-pub(super) enum Data<'a> {
+pub(crate) enum Data<'a> {
     /// It is the body of the message.
     Body,
     /// A part of that, or what a part of that stands for.
@@ -36,17 +36,17 @@ pub(super) enum Data<'a> {
 
 /// Which of the two it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Side {
+pub(crate) enum Side {
     Request,
     Response,
 }
 
 /// Why a message is no event of ours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct NoEvent;
+pub(crate) struct NoEvent;
 
 /// All events of one message.
-pub(super) fn events<'a>(headers: &HeaderMap, body: &'a [u8]) -> Result<Vec<Event<'a>>, NoEvent> {
+pub(crate) fn events<'a>(headers: &HeaderMap, body: &'a [u8]) -> Result<Vec<Event<'a>>, NoEvent> {
     let media_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let is = |name: &str| media_type.trim_start().to_ascii_lowercase().starts_with(name);
     if is("application/cloudevents-batch+json") {
@@ -80,7 +80,7 @@ fn binary<'a>(headers: &HeaderMap) -> Result<Event<'a>, NoEvent> {
 }
 
 /// `org.kubeflow.serving.inference.request` and whatever else ends so.
-fn side(kind: &str) -> Option<Side> {
+pub(crate) fn side(kind: &str) -> Option<Side> {
     match kind.rsplit('.').next()? {
         "request" => Some(Side::Request),
         "response" => Some(Side::Response),

@@ -68,7 +68,7 @@ fn verdict_benches(criterion: &mut Criterion) {
             counts.as_mut_slice().copy_from_slice(few[at % few.len()].1[look % N_DIFFERENT_LOOKS].as_slice());
         }
         let started = Instant::now();
-        monitor.add(now, &counts);
+        let _counted = monitor.add(now, &counts);
         monitor.look(now, &references, Look { all_inputs_watched: true, ..Look::default() });
         started.elapsed()
     };

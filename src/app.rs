@@ -15,9 +15,9 @@ use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
 
 use crate::admin::{Admin, BoundAdmin};
-use crate::config::{Config, Identity, Taps};
+use crate::config::{Config, Identity, LogsConfig, Taps};
 use crate::pipeline::timed::Counted;
-use crate::pipeline::{Context, Evaluator, Intake, MirrorBudget, Models, Report, Shard};
+use crate::pipeline::{Context, Evaluator, Intake, MirrorBudget, Models, Report, Shard, StateDir};
 use crate::tail::Logs;
 use crate::tap::{CloudEvents, Proxy};
 use crate::telemetry::{LogsFamilies, ModelMetrics, ProcessMetrics, TapFamilies};
@@ -100,11 +100,24 @@ impl App {
             series_left: config.max_series,
         };
         let shard_handles = shards.iter().map(Shard::handle).collect();
+        let (mut keys, state_metrics) = (Vec::new(), process_metrics.clone());
         let mut evaluator =
             Evaluator::new(models, shard_handles, context, process_metrics, taps.budgets(), publish);
         if let Some(logs) = logs {
             evaluator.of_timed_rows(logs.len(), families.of("logs"));
+            keys = logs.iter().map(LogsConfig::key).collect();
         }
+        if let Some(folder) = &config.state_dir {
+            match StateDir::open(folder) {
+                Ok(folder) => evaluator.keep_in(folder, &keys),
+                // Our own trouble: whoever asks the model for an answer must not wait for it to be mended.
+                Err(error) => {
+                    error!(error = %crate::net::chain(&error), "windows are not kept over a restart");
+                    state_metrics.count_state_error(error.kind());
+                }
+            }
+        }
+        evaluator.load_baselines();
         let health = taps.proxy.as_ref().map(Proxy::upstream_health).zip(config.taps.proxy);
         let readiness = move || match &health {
             Some((health, proxy)) if !health.is_reachable() => {
@@ -293,7 +306,9 @@ async fn tick(
         };
         let look = tokio::task::spawn_blocking(move || {
             let is_tick = counted.is_empty() || is_last;
-            counted.into_iter().for_each(|counted| evaluator.take_in(counted));
+            for counted in counted {
+                evaluator.take_in(counted);
+            }
             if is_tick {
                 evaluator.tick();
             }

@@ -34,6 +34,10 @@ pub struct RawConfig {
     /// Where `/metrics`, `/livez`, `/readyz` and the API are served. Default `0.0.0.0:9464`.
     #[serde(default = "default_admin")]
     pub admin: SocketAddr,
+    /// Where windows are kept over a restart, together with how far logs have been read; a folder of this process alone. Absent:
+    /// nothing is kept.
+    #[serde(default)]
+    pub state_dir: Option<PathBuf>,
     /// The models watched, each against its own baseline.
     #[serde(default)]
     pub models: Vec<RawModel>,
@@ -174,6 +178,8 @@ impl TryFrom<Vec<RawTap>> for Taps {
 pub struct Config {
     /// Where the admin listener binds.
     pub admin: SocketAddr,
+    /// Where windows are kept over a restart.
+    pub state_dir: Option<PathBuf>,
     /// The models watched.
     pub models: Vec<ModelConfig>,
     /// When and over which windows drift is judged.
@@ -231,6 +237,7 @@ impl Config {
         let (metrics, pipeline) = (RawMetrics::default(), RawPipeline::default());
         Self {
             admin: default_admin(),
+            state_dir: None,
             models,
             evaluation: EvaluationConfig::default(),
             taps: Taps { proxy: Some(proxy), ..Taps::default() },
@@ -267,6 +274,7 @@ impl TryFrom<RawConfig> for Config {
         }
         Ok(Self {
             admin: raw.admin,
+            state_dir: raw.state_dir,
             models,
             evaluation: EvaluationConfig::try_from(raw.evaluation)?,
             taps: raw.taps.try_into()?,

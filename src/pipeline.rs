@@ -6,10 +6,12 @@ pub mod evaluate;
 pub(crate) mod event;
 pub mod exchange;
 pub mod intake;
+mod keeper;
 pub mod model;
 pub(crate) mod pairs;
 pub mod report;
 pub mod shard;
+pub mod snapshot;
 mod state;
 pub mod timed;
 
@@ -19,4 +21,5 @@ pub use intake::{Intake, Refused};
 pub use model::{Found, Model, Models};
 pub use report::Report;
 pub use shard::{Shard, ShardHandle};
+pub use snapshot::{StateDir, StateError};
 pub use state::Context;

@@ -200,6 +200,13 @@ pub struct LogsConfig {
     pub max_mirrored_bytes: usize,
 }
 
+impl LogsConfig {
+    /// What makes a source the same one after a restart.
+    pub fn key(&self) -> String {
+        self.include.join("\n")
+    }
+}
+
 /// Where the parts of a line stand, as JSON pointers.
 #[derive(Clone, Debug)]
 pub struct Fields {
@@ -328,9 +335,9 @@ impl Fields {
                 prediction: raw.prediction.clone(),
                 request: raw.request.clone(),
                 response: raw.response.clone(),
-                timestamp: raw.or_of_envoy(&raw.timestamp, "/start_time"),
-                path: raw.or_of_envoy(&raw.path, "/path"),
-                status: raw.or_of_envoy(&raw.status, "/response_code"),
+                timestamp: raw.or_of_envoy(raw.timestamp.as_ref(), "/start_time"),
+                path: raw.or_of_envoy(raw.path.as_ref(), "/path"),
+                status: raw.or_of_envoy(raw.status.as_ref(), "/response_code"),
                 id: raw.id.clone(),
             }),
         }
@@ -338,7 +345,8 @@ impl Fields {
 }
 
 impl RawLogs {
-    fn or_of_envoy(&self, pointer: &Option<String>, of_envoy: &str) -> Option<String> {
-        pointer.clone().or_else(|| (self.format == RawLogFormat::Envoy).then(|| of_envoy.to_owned()))
+    fn or_of_envoy(&self, pointer: Option<&String>, of_envoy: &str) -> Option<String> {
+        let of_envoy = || (self.format == RawLogFormat::Envoy).then(|| of_envoy.to_owned());
+        pointer.cloned().or_else(of_envoy)
     }
 }

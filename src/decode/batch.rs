@@ -17,7 +17,7 @@ pub enum Column {
 }
 
 /// A way in which an exchange broke the model's contract.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 pub enum ViolationReason {
     /// A feature of the baseline was not in the request at all.
     MissingFeature,

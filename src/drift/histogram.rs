@@ -3,7 +3,7 @@
 /// Observations of one feature: one count a bin, then `missing` (absent, null, `NaN`), then `other` (a value of the
 /// wrong type, or a category the baseline has not seen). One flat slice, so that a category's code, [`Self::missing_code`]
 /// and [`Self::other_code`] all index it directly.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Histogram(Box<[u64]>);
 
 /// Slots behind the bins: `missing` and `other`.

@@ -1,5 +1,6 @@
 //! One model over time: its windows, since when each column differs, and what that makes of the model.
 
+mod memory;
 mod unexpected;
 
 use std::time::Duration;
@@ -10,6 +11,7 @@ use super::scan::{Against, Change, MIN_EFFECT_ROWS, Repeats, Rolling, Scan, Stat
 use super::verdict::{Effect, FeatureVerdict, Thresholds};
 use super::window::{Added, DEFAULT_SLOTS, WindowRing, WindowState};
 use super::{Histogram, Reference, Timestamp};
+pub use memory::{Memory, NotLike};
 use unexpected::Unexpected;
 
 /// That a column has changed is known when it is asked how; this is the p-value of a share that answers.

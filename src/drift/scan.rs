@@ -17,8 +17,11 @@ mod null;
 mod past;
 mod rolling;
 
+use std::borrow::Cow;
 use std::ops::{AddAssign, Range};
 use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
 
 use super::kernels::add;
 use super::tail::{ln_rate, normal_quantile};
@@ -29,7 +32,7 @@ pub use held::Change;
 use held::Held;
 use null::Null;
 pub use null::Statistic;
-pub use rolling::{Against, Pair, Rolling};
+pub use rolling::{Against, Pair, Rolling, RollingMemory};
 
 /// Rows of an effect: fewer than these make it too uncertain to be held against a threshold.
 pub const MIN_EFFECT_ROWS: f64 = 100.0;
@@ -73,7 +76,7 @@ struct Column {
     evidence: f64,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 enum State {
     /// No evidence in rows since then.
     Quiet {
@@ -82,8 +85,17 @@ enum State {
     Changed(Change),
 }
 
+/// All that a scan has learnt from traffic.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct ScanMemory<'a> {
+    columns: Vec<(Cow<'a, Dispersion>, State, f64)>,
+    blocks: Cow<'a, Blocks>,
+    n_looks: u64,
+    last_look: Option<Timestamp>,
+}
+
 /// How many rows a look repeats: `Σ m² − Σ m` over requests seen `m` times.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Repeats(pub f64);
 
 impl AddAssign for Repeats {
@@ -188,6 +200,34 @@ impl Scan {
         self.columns.iter_mut().for_each(|column| column.evidence = 0.0);
         self.hold_stretches(now);
         self.release();
+    }
+
+    /// What is to be kept over a restart.
+    pub fn memory(&self) -> ScanMemory<'_> {
+        ScanMemory {
+            columns: self
+                .columns
+                .iter()
+                .map(|column| (Cow::Borrowed(&column.dispersion), column.state, column.evidence))
+                .collect(),
+            blocks: Cow::Borrowed(&self.blocks),
+            n_looks: self.n_looks,
+            last_look: self.last_look,
+        }
+    }
+
+    /// Whether a memory is one of a scan over the same columns.
+    pub fn is_like(&self, memory: &ScanMemory<'_>) -> bool {
+        self.columns.len() == memory.columns.len() && self.blocks.is_like(&memory.blocks)
+    }
+
+    /// Goes on where another one was, that [is like](Self::is_like) this.
+    pub fn restore(&mut self, memory: ScanMemory<'_>) {
+        for (column, (dispersion, state, evidence)) in self.columns.iter_mut().zip(memory.columns) {
+            (column.dispersion, column.state, column.evidence) = (dispersion.into_owned(), state, evidence);
+        }
+        self.blocks = memory.blocks.into_owned();
+        (self.n_looks, self.last_look) = (memory.n_looks, memory.last_look);
     }
 
     /// The evidence that a column differs, while it does.

@@ -163,7 +163,7 @@ impl Thresholds {
 }
 
 /// The verdict on one feature in one window, in the order of how bad it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 pub enum FeatureVerdict {
     /// Too few rows to say.
     Filling,

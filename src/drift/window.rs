@@ -18,7 +18,7 @@ pub const DEFAULT_SLOTS: usize = 30;
 /// Slots keep 32-bit counts and the totals 64-bit ones, so scoring reads the totals only. A slot holds `u32::MAX`
 /// observations a bin, 1.4 million a second into one bin of a 24-hour window; what is above that is counted in
 /// [`Self::n_unheld`] and nowhere else.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 pub struct WindowRing {
     length: Duration,
     slot_ms: u64,
@@ -81,6 +81,14 @@ impl WindowRing {
     /// Its length.
     pub fn length(&self) -> Duration {
         self.length
+    }
+
+    /// Whether it is a window of the same length over the same columns.
+    pub fn is_like(&self, other: &Self) -> bool {
+        let n_bins = |ring: &Self| ring.totals.iter().map(Histogram::n_bins).collect::<Vec<_>>();
+        (self.length, self.slot_ms, self.slots.len(), self.held.len())
+            == (other.length, other.slot_ms, other.slots.len(), other.held.len())
+            && n_bins(self) == n_bins(other)
     }
 
     /// What the window holds, a histogram a column.

@@ -211,17 +211,17 @@ impl Decoder {
 struct Inflated<'a> {
     part: Part<'a>,
     bytes: Result<Cow<'a, [u8]>, DecodeError>,
-    max_inflated: usize,
+    max_bytes: usize,
 }
 
 impl<'a> Inflated<'a> {
-    fn new(part: Part<'a>, max_inflated: usize) -> Self {
-        let bytes = decode::decode_content(part.headers.content_encoding(), part.bytes, max_inflated);
-        Self { part, bytes, max_inflated }
+    fn new(part: Part<'a>, max_bytes: usize) -> Self {
+        let bytes = decode::decode_content(part.headers.content_encoding(), part.bytes, max_bytes);
+        Self { part, bytes, max_bytes }
     }
 
     fn body(&self) -> Result<Body<'_>, DecodeError> {
         let bytes = self.bytes.as_ref().map_err(|error| *error)?;
-        Ok(self.part.headers.body(bytes, self.max_inflated))
+        Ok(self.part.headers.body(bytes, self.max_bytes))
     }
 }

@@ -3,16 +3,18 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::watch;
 use tracing::{info, warn};
 
 use super::MirrorBudget;
 use super::count::ShardCounts;
+use super::keeper::Keeper;
 use super::model::Models;
 use super::report::{BaselineProblem, ModelReport, Report};
 use super::shard::ShardHandle;
+use super::snapshot::StateDir;
 use super::state::{Context, ModelState};
 use super::timed::{Counted, Marks, Source};
 use crate::drift::Timestamp;
@@ -33,6 +35,8 @@ pub struct Evaluator {
     clock: Clock,
     problems: Vec<BaselineProblem>,
     timed: Option<Timed>,
+    keeper: Option<Keeper>,
+    has_changed: bool,
 }
 
 /// What is other where rows have times of their own.
@@ -58,7 +62,8 @@ impl Clock {
 }
 
 impl Evaluator {
-    /// Over the counts of `shards`, publishing to `publish`.
+    /// Over the counts of `shards`, publishing to `publish`; no baseline is loaded before the first [`tick`](Self::tick) or
+    /// [`load_baselines`](Self::load_baselines).
     pub fn new(
         models: Arc<Models>,
         shards: Vec<ShardHandle>,
@@ -69,7 +74,7 @@ impl Evaluator {
     ) -> Self {
         let states = std::iter::repeat_with(|| None).take(models.len()).collect();
         let clock = Clock { started: SystemTime::now(), since: Instant::now() };
-        let mut evaluator = Self {
+        Self {
             models,
             shards,
             spare: ShardCounts::default(),
@@ -81,9 +86,19 @@ impl Evaluator {
             clock,
             problems: Vec::new(),
             timed: None,
-        };
-        evaluator.load_baselines();
-        evaluator
+            keeper: None,
+            has_changed: false,
+        }
+    }
+
+    /// Keeps the windows in a folder, and goes on with those that are in it; `keys` tell the sources of timed rows apart.
+    pub fn keep_in(&mut self, folder: StateDir, keys: &[String]) {
+        let sources = self.timed.as_mut().map_or(&mut [][..], |timed| &mut timed.sources);
+        let (keeper, saved_at) = Keeper::new(folder, keys, sources, &self.process);
+        // A wall clock that was set back in between would make all that comes late.
+        self.clock.started =
+            self.clock.started.max(SystemTime::UNIX_EPOCH + Duration::from_millis(saved_at.as_millis()));
+        self.keeper = Some(keeper);
     }
 
     /// Of rows that have times of their own, from `n_sources` sources; what is late is counted in `metrics`.
@@ -103,6 +118,7 @@ impl Evaluator {
             self.absorb(now);
             self.states.iter_mut().flatten().map(|state| state.judge(now)).collect()
         };
+        self.keep(now);
         let evaluated_at = seconds(now);
         self.publish.send_replace(Arc::new(Report {
             evaluated_at,
@@ -126,6 +142,7 @@ impl Evaluator {
         let Some(source) = timed.sources.get_mut(counted.source) else { return };
         let started = Instant::now();
         source.advance(&mut counted);
+        self.has_changed = true;
         if counted.slots.is_empty() {
             return;
         }
@@ -157,7 +174,10 @@ impl Evaluator {
         let states = self.states.iter_mut().enumerate();
         let report = |(idx, state): (usize, &mut Option<ModelState>)| {
             let state = state.as_mut()?;
-            Some(timed.reports.entry(idx).or_insert_with(|| state.judge(Timestamp::default())).clone())
+            // One that was kept is as of the latest row of its source.
+            let fed_by = timed.sources.iter().filter(|source| source.feeds.contains(&idx));
+            let now = fed_by.map(|source| source.watermark).max().unwrap_or_default();
+            Some(timed.reports.entry(idx).or_insert_with(|| state.judge(now)).clone())
         };
         states.filter_map(report).collect()
     }
@@ -170,6 +190,7 @@ impl Evaluator {
                 if let (Some(state), Some(counts)) = (state, counts) {
                     let added = state.absorb(counts, now);
                     debug_assert_eq!(added, Added::Counted, "the clock does not run backwards");
+                    self.has_changed = true;
                 }
             }
             for (&(format, reason), &n) in &self.spare.errors {
@@ -179,8 +200,16 @@ impl Evaluator {
         }
     }
 
+    fn keep(&mut self, now: Timestamp) {
+        let Some(keeper) = &mut self.keeper else { return };
+        let sources = self.timed.as_ref().map_or(&[][..], |timed| &timed.sources);
+        let states = self.states.iter().enumerate().filter_map(|(idx, state)| Some((idx, state.as_ref()?)));
+        keeper.keep((now, self.has_changed), states, sources, &self.process);
+        self.has_changed = false;
+    }
+
     /// Reads the baselines that are not loaded yet, at every tick: a volume may be mounted late, a file be mended.
-    fn load_baselines(&mut self) {
+    pub fn load_baselines(&mut self) {
         if self.states.iter().all(Option::is_some) {
             return;
         }
@@ -197,7 +226,13 @@ impl Evaluator {
         for (idx, state) in self.states.iter_mut().enumerate() {
             let (None, Some(model)) = (&state, self.models.get(idx)) else { continue };
             info!(model = %model.name, version = %model.version, n_columns = model.schema.columns().len(), "watching");
-            *state = Some(ModelState::new(Arc::clone(model), &mut self.context, &self.process));
+            let state = state.insert(ModelState::new(Arc::clone(model), &mut self.context, &self.process));
+            let Some(keeper) = &mut self.keeper else { continue };
+            for source in keeper.restore(state, &self.process) {
+                if let Some(source) = self.timed.as_mut().and_then(|timed| timed.sources.get_mut(source)) {
+                    source.feeds.insert(idx);
+                }
+            }
         }
     }
 }

@@ -96,6 +96,11 @@ impl Models {
         self.0.len()
     }
 
+    /// How many of them have their baseline.
+    pub fn n_loaded(&self) -> usize {
+        self.0.iter().filter(|slot| slot.model.get().is_some()).count()
+    }
+
     /// Whether none is configured.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()

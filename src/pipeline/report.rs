@@ -71,7 +71,7 @@ pub struct BaselineReport {
 }
 
 /// A count for each role.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, serde::Deserialize)]
 pub struct RoleCounts {
     /// Inputs of the model.
     pub feature: u64,

@@ -1,8 +1,11 @@
 //! One model over time: its windows, its series, and what it looks like at a tick.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use tracing::{info, warn};
 
 use super::count::{MAX_UNEXPECTED, ModelCounts};
@@ -16,8 +19,8 @@ use crate::baseline::{ColumnKind, Role};
 use crate::config::{EvaluationConfig, Identity, Window};
 use crate::decode::ViolationReason;
 use crate::drift::cause::{Cause, ModelVerdict};
-use crate::drift::monitor::{Look, Monitor};
-use crate::drift::scan::Against;
+use crate::drift::monitor::{Look, Memory, Monitor, NotLike};
+use crate::drift::scan::{Against, Repeats};
 use crate::drift::score::Scores;
 use crate::drift::verdict::FeatureVerdict;
 use crate::drift::window::Added;
@@ -46,6 +49,7 @@ pub(super) struct ModelState {
     columns: Vec<ColumnState>,
     windows: Vec<Window>,
     against: Against,
+    interval: Duration,
     monitor: Monitor,
     /// What the last look said, to tell what has changed.
     told: Vec<Told>,
@@ -56,6 +60,20 @@ pub(super) struct ModelState {
     last_row_at: Option<Timestamp>,
     violations: BTreeMap<(Option<usize>, ViolationReason), u64>,
     unexpected: BTreeSet<Box<str>>,
+}
+
+/// What is kept of a model over a restart.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct ModelMemory<'a> {
+    rows: RoleCounts,
+    late: RoleCounts,
+    first_row_at: Option<Timestamp>,
+    last_row_at: Option<Timestamp>,
+    violations: Vec<((Option<usize>, ViolationReason), u64)>,
+    unexpected: Cow<'a, BTreeSet<Box<str>>>,
+    /// Since the last look: rows with features that nobody knows, and rows that repeat others.
+    since_last_look: (u64, Repeats),
+    monitor: Memory<'a>,
 }
 
 /// The verdicts of one window.
@@ -127,6 +145,7 @@ impl ModelState {
             told: vec![told; windows.len()],
             windows,
             against: context.evaluation.against,
+            interval: context.evaluation.interval,
             since_last_look: Look { all_inputs_watched: !has_text(&model), ..Look::default() },
             series,
             columns,
@@ -138,6 +157,54 @@ impl ModelState {
             unexpected: BTreeSet::new(),
             model,
         }
+    }
+
+    /// The model's identity.
+    pub(super) fn labels(&self) -> &ModelLabels {
+        self.series.labels()
+    }
+
+    /// Identity of its baseline.
+    pub(super) fn baseline_sha256(&self) -> &str {
+        self.model.baseline.sha256()
+    }
+
+    /// What its evidence depends on besides the baseline: looks that mean something else are no evidence here.
+    pub(super) fn settings(&self) -> String {
+        format!("every {:?} against {}", self.interval, self.against.as_str())
+    }
+
+    /// What is to be kept of it over a restart.
+    pub(super) fn memory(&self) -> ModelMemory<'_> {
+        ModelMemory {
+            rows: self.rows,
+            late: self.late,
+            first_row_at: self.first_row_at,
+            last_row_at: self.last_row_at,
+            violations: self.violations.iter().map(|(&key, &n_rows)| (key, n_rows)).collect(),
+            unexpected: Cow::Borrowed(&self.unexpected),
+            since_last_look: (self.since_last_look.n_unexpected, self.since_last_look.repeats),
+            monitor: self.monitor.memory(),
+        }
+    }
+
+    /// Goes on where it was. Series begin at zero all the same: a counter that comes back with less than was scraped of it would be
+    /// counted all over again.
+    pub(super) fn restore(&mut self, memory: ModelMemory<'_>) -> Result<(), NotLike> {
+        let n_columns = self.columns.len();
+        if memory.violations.iter().any(|((column, _), _)| column.is_some_and(|column| column >= n_columns)) {
+            return Err(NotLike);
+        }
+        self.monitor.restore(memory.monitor)?;
+        (self.rows, self.late) = (memory.rows, memory.late);
+        (self.first_row_at, self.last_row_at) = (memory.first_row_at, memory.last_row_at);
+        self.violations = memory.violations.into_iter().collect();
+        self.unexpected = memory.unexpected.into_owned();
+        (self.since_last_look.n_unexpected, self.since_last_look.repeats) = memory.since_last_look;
+        if let Some(last) = self.last_row_at {
+            self.series.set_last_row(seconds(last));
+        }
+        Ok(())
     }
 
     /// Moves what was counted at `at` into the windows; what is older than all of them is late, and nothing else is said of it.

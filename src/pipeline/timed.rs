@@ -82,6 +82,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::config::Window;
 
     proptest! {
         /// Rows of one stretch are in one slot of every window.
@@ -90,13 +91,9 @@ mod tests {
             lengths in proptest::collection::btree_set(50u64..100_000, 1..4),
             (a, b) in (0u64..10_000_000, 0u64..10_000_000),
         ) {
-            let mut evaluation = EvaluationConfig::default();
-            evaluation.interval = Duration::from_millis(50);
-            evaluation.windows.truncate(1);
-            let window = evaluation.windows.remove(0);
-            for &length in &lengths {
-                evaluation.windows.push(crate::config::Window { length: Duration::from_millis(length), ..window.clone() });
-            }
+            let window = |&length: &u64| Window { length: Duration::from_millis(length), label: String::new() };
+            let windows = lengths.iter().map(window).collect();
+            let evaluation = EvaluationConfig { interval: Duration::from_millis(50), windows, ..EvaluationConfig::default() };
             let slots = Slots::new(&evaluation);
             let [start_a, start_b] = [a, b].map(|at| slots.of(Timestamp::from_millis(at)));
             prop_assert!(start_a.as_millis() <= a);

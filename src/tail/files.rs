@@ -76,16 +76,15 @@ fn has_extension(path: &Path, extension: &str) -> bool {
 impl Files {
     /// Those of an earlier life are where it left them.
     pub(super) fn new(config: &LogsConfig, marks: &Marks) -> Self {
-        let known = |(&mark, bytes): (&u64, &Box<[u8]>)| {
+        let known = marks.iter().filter_map(|(&mark, bytes)| {
             Some((mark, Known { position: Position::from_bytes(bytes)?, seen: None }))
-        };
-        let known: BTreeMap<_, _> = marks.iter().filter_map(known).collect();
-        let read_from = if known.is_empty() { config.read_from } else { RawReadFrom::Beginning };
+        });
+        let read_from = if marks.is_empty() { config.read_from } else { RawReadFrom::Beginning };
         let mut files = Self {
             config: config.clone(),
             followed: BTreeMap::new(),
             next_mark: marks.last_key_value().map_or(0, |(mark, _)| mark + 1),
-            known,
+            known: known.collect(),
             changed: Vec::new(),
             dropped: Vec::new(),
             read_from,
@@ -266,15 +265,13 @@ impl Files {
     /// Begins with a file of which nothing was known.
     fn begin(&mut self, mut position: Position, mut content: Content, modified: Timestamp) -> io::Result<()> {
         if self.read_from == RawReadFrom::End {
-            match content.metadata()? {
-                Some(metadata) => position.offset = metadata.len(),
-                None => {
-                    let mark = self.mark();
-                    position.is_finished = true;
-                    self.know(mark, position, None);
-                    return Ok(());
-                }
-            }
+            let Some(metadata) = content.metadata()? else {
+                let mark = self.mark();
+                position.is_finished = true;
+                self.know(mark, position, None);
+                return Ok(());
+            };
+            position.offset = metadata.len();
             content.skip(position.offset)?;
         }
         info!(path = %position.path.display(), offset = position.offset, "reading a log");

@@ -72,10 +72,10 @@ impl Framer {
     pub(super) fn frame<'a>(&mut self, line: &'a [u8], start: u64) -> Framed<'a> {
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         let kind = self.kind.get_or_insert_with(|| Kind::of(line));
-        let Some(wrapped) = kind.unwrap(line) else { return Framed::Junk };
-        let Some(wrapped) = wrapped else {
+        if matches!(kind, Kind::Plain) {
             return Framed::Whole { content: Cow::Borrowed(line), from: start, at: None };
-        };
+        }
+        let Some(wrapped) = kind.unwrap(line) else { return Framed::Junk };
         let Wrapped { at, stream, is_last, content } = wrapped;
         if start < self.known[stream] {
             return Framed::Known;
@@ -132,17 +132,14 @@ impl Kind {
             return Self::Cri;
         }
         let mut docker = Self::docker();
-        match docker.unwrap(line) {
-            Some(Some(_)) => docker,
-            _ => Self::Plain,
-        }
+        if docker.unwrap(line).is_some() { docker } else { Self::Plain }
     }
 
-    /// `None` if the line is not wrapped so, `Some(None)` if lines are not wrapped at all.
-    fn unwrap<'a>(&mut self, line: &'a [u8]) -> Option<Option<Wrapped<'a>>> {
+    /// `None` if the line is not wrapped so.
+    fn unwrap<'a>(&mut self, line: &'a [u8]) -> Option<Wrapped<'a>> {
         match self {
-            Self::Plain => Some(None),
-            Self::Cri => cri(line).map(Some),
+            Self::Plain => None,
+            Self::Cri => cri(line),
             Self::Docker { pointers, places } => {
                 pointers.find(line, places).ok()?;
                 let text = |place| places.of(place, line).and_then(value::text);
@@ -154,7 +151,7 @@ impl Kind {
                     Cow::Borrowed(log) => Cow::Borrowed(log.trim_end_matches('\n').as_bytes()),
                     Cow::Owned(log) => Cow::Owned(log.trim_end_matches('\n').as_bytes().to_vec()),
                 };
-                Some(Some(Wrapped { at, stream, is_last, content }))
+                Some(Wrapped { at, stream, is_last, content })
             }
         }
     }

@@ -125,7 +125,7 @@ pub(super) fn of_csv(
     let error = |error: csv::Error| NotStored(error.to_string());
     let mut reader = csv::ReaderBuilder::new().flexible(true).from_reader(file);
     let headers = reader.headers().map_err(error)?.clone();
-    let places = places_of(headers.iter())?;
+    let places = places_of(&headers.iter())?;
     for record in reader.records() {
         let record = record.map_err(error)?;
         each(Record::of_cells(|at| Some(Cow::Borrowed(record.get(places[at]?)?))).stored()?);
@@ -138,7 +138,7 @@ pub(super) fn of_parquet(file: File, mut each: impl FnMut(Stored<'static>)) -> R
     let error = |error: &dyn std::error::Error| NotStored(error.to_string());
     let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(|parquet| error(&parquet))?;
     let names: Vec<_> = builder.schema().fields().iter().map(|field| field.name().clone()).collect();
-    let wanted = places_of(names.iter().map(String::as_str))?;
+    let wanted = places_of(&names.iter().map(String::as_str))?;
     let mask = ProjectionMask::roots(builder.parquet_schema(), wanted.iter().flatten().copied());
     let reader = builder.with_projection(mask).with_batch_size(PARQUET_ROWS).build();
     for batch in reader.map_err(|parquet| error(&parquet))? {
@@ -158,7 +158,7 @@ pub(super) fn of_parquet(file: File, mut each: impl FnMut(Stored<'static>)) -> R
 /// The columns of a batch as texts, in the order of [`COLUMNS`].
 fn columns(batch: &RecordBatch) -> Result<[Option<StringArray>; COLUMNS.len()], NotStored> {
     let schema = batch.schema();
-    let places = places_of(schema.fields().iter().map(|field| field.name().as_str()))?;
+    let places = places_of(&schema.fields().iter().map(|field| field.name().as_str()))?;
     let mut columns = [const { None }; COLUMNS.len()];
     for (column, place) in columns.iter_mut().zip(places) {
         let Some(place) = place else { continue };
@@ -171,7 +171,7 @@ fn columns(batch: &RecordBatch) -> Result<[Option<StringArray>; COLUMNS.len()], 
 
 /// Where each of [`COLUMNS`] stands among the columns of a table.
 fn places_of<'a>(
-    names: impl Iterator<Item = &'a str> + Clone,
+    names: &(impl Iterator<Item = &'a str> + Clone),
 ) -> Result<[Option<usize>; COLUMNS.len()], NotStored> {
     let plain = |name: &str| name.replace('_', "").to_ascii_lowercase();
     let places = COLUMNS.map(|column| names.clone().position(|name| plain(name) == column));

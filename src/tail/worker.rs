@@ -38,6 +38,9 @@ const TABLE_SETTLED: Duration = Duration::from_secs(1);
 /// A table that cannot be read after so long is none.
 const TABLE_GIVEN_UP: Duration = Duration::from_mins(1);
 
+/// Rows of models that have a baseline wait so long for those that have none yet.
+const BASELINES_WAIT: Duration = Duration::from_mins(1);
+
 /// Stands for the whole of a table, while it is being read.
 const WHOLE: EventAt = (0, u32::MAX);
 
@@ -45,6 +48,7 @@ const WHOLE: EventAt = (0, u32::MAX);
 #[derive(Debug)]
 pub(super) struct Worker {
     config: LogsConfig,
+    models: Arc<Models>,
     reader: LineReader,
     book: Book,
     metrics: LogsMetrics,
@@ -71,7 +75,7 @@ pub(super) struct Start {
 impl Worker {
     pub(super) fn new(start: Start, counted: mpsc::Sender<Counted>, stop: CancellationToken) -> Self {
         let Start { source, config, slots, models, marks, watermark, tap, metrics } = start;
-        let decoder = Decoder::new(models, config.max_line_bytes);
+        let decoder = Decoder::new(Arc::clone(&models), config.max_line_bytes);
         let interval = slots.interval();
         let book = Book {
             source,
@@ -81,11 +85,12 @@ impl Worker {
             handed_on: Instant::now(),
         };
         let reader = LineReader::new(&config.fields);
-        Self { config, reader, book, metrics, stop, interval, buffer: Vec::new() }
+        Self { config, models, reader, book, metrics, stop, interval, buffer: Vec::new() }
     }
 
     /// Reads until it is stopped, or nobody takes its counts.
     pub(super) fn run(mut self) {
+        self.wait_for_baselines();
         let mut discovered: Option<Instant> = None;
         while !self.stop.is_cancelled() {
             let now = Instant::now();
@@ -103,6 +108,20 @@ impl Worker {
         }
         // What was counted since is counted again in the next life, if there is one; without, this is the last word.
         let _ = self.book.hand_on();
+    }
+
+    /// A file can wait: rows that are read before their model's baseline is there would be lost. Where some are there, the others
+    /// are not waited for without an end.
+    fn wait_for_baselines(&self) {
+        let began = Instant::now();
+        loop {
+            let (n_models, n_loaded) = (self.models.len(), self.models.n_loaded());
+            let is_ready = n_loaded == n_models || n_loaded > 0 && began.elapsed() >= BASELINES_WAIT;
+            if is_ready || self.stop.is_cancelled() {
+                return;
+            }
+            std::thread::sleep(POLL);
+        }
     }
 
     fn discover(&mut self, now: Instant) {
@@ -316,13 +335,17 @@ impl Worker {
         let Some(Content::Object(table, kind)) = &file.content else { return Ok(()) };
         file.next_at = Some(file.modified);
         if age < TABLE_SETTLED {
-            return self.pause();
+            self.pause();
+            return Ok(());
         }
         let (table, kind, modified, path) =
             (table.try_clone(), *kind, file.modified, file.position.path.clone());
         let mut table = match table.and_then(|mut table| io::Seek::rewind(&mut table).map(|()| table)) {
             Ok(table) => table,
-            Err(error) => return Ok(self.fail(mark, &error)),
+            Err(error) => {
+                self.fail(mark, &error);
+                return Ok(());
+            }
         };
         file.hold(WHOLE);
         let (mut idx, mut outcome) = (0, Ok(()));
@@ -390,15 +413,15 @@ impl Worker {
         if self.book.handed_on.elapsed() >= self.interval {
             self.book.hand_on()?;
         }
-        self.pause()
+        self.pause();
+        Ok(())
     }
 
-    fn pause(&mut self) -> Result<(), Gone> {
+    fn pause(&mut self) {
         let n_files = u32::try_from(self.book.files.followed.len()).unwrap_or(u32::MAX);
         std::thread::sleep(POLL.max(POLL_PER_FILE.saturating_mul(n_files)).min(DISCOVER));
         let n_truncated = self.book.files.poll();
         (0..n_truncated).for_each(|_| self.book.counting.drop_lines(DropReason::Truncated));
-        Ok(())
     }
 }
 

@@ -10,7 +10,7 @@ use crate::decode::ViolationReason;
 pub const UNEXPECTED: &str = "_unexpected";
 
 /// The labels of a model that every series of it carries.
-#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct ModelLabels {
     /// Kubernetes namespace; empty where unknown.
     pub namespace: String,

@@ -1,7 +1,7 @@
 //! Series of the process itself: what was not understood, how long a tick takes, who we are.
 
 use prometheus::{
-    Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
 };
 
 use crate::baseline::BaselineError;
@@ -18,11 +18,18 @@ pub const UNKNOWN_FORMAT: &str = "unknown_format";
 /// In place of a format.
 pub const UNKNOWN: &str = "unknown";
 
+/// Why windows could not be kept, or were and are not used.
+pub const STATE_ERRORS: [&str; 6] =
+    ["io", "locked", "format", "baseline_changed", "settings_changed", "source_changed"];
+
 /// Series of the process itself.
 #[derive(Clone, Debug)]
 pub struct ProcessMetrics {
     decode_errors: IntCounterVec,
     baseline_errors: IntCounterVec,
+    state_errors: IntCounterVec,
+    state_saved: Gauge,
+    state_bytes: IntGauge,
     /// How long merging, scoring and publishing take.
     pub evaluation_seconds: Histogram,
     /// Bytes held by copies of exchanges, in flight and queued.
@@ -48,6 +55,18 @@ impl ProcessMetrics {
             Opts::new("driftd_baseline_errors_total", "Failed attempts to load a baseline, by reason."),
             &["reason"],
         )?;
+        let state_errors = IntCounterVec::new(
+            Opts::new(
+                "driftd_state_errors_total",
+                "Failed attempts to keep windows in state_dir, and kept ones that were not used, by reason.",
+            ),
+            &["reason"],
+        )?;
+        let state_saved = Gauge::new(
+            "driftd_state_saved_timestamp_seconds",
+            "When windows were last kept in state_dir, Unix time; 0 before the first time.",
+        )?;
+        let state_bytes = IntGauge::new("driftd_state_bytes", "Bytes that they take there.")?;
         let evaluation_seconds = Histogram::with_opts(
             HistogramOpts::new(
                 "driftd_evaluation_seconds",
@@ -80,6 +99,12 @@ impl ProcessMetrics {
         for reason in BaselineError::KINDS {
             baseline_errors.with_label_values(&[reason]);
         }
+        for reason in STATE_ERRORS {
+            state_errors.with_label_values(&[reason]);
+        }
+        registry.register(Box::new(state_errors.clone()))?;
+        registry.register(Box::new(state_saved.clone()))?;
+        registry.register(Box::new(state_bytes.clone()))?;
         registry.register(Box::new(decode_errors.clone()))?;
         registry.register(Box::new(baseline_errors.clone()))?;
         registry.register(Box::new(evaluation_seconds.clone()))?;
@@ -88,12 +113,32 @@ impl ProcessMetrics {
         registry.register(Box::new(build_info))?;
         #[cfg(target_os = "linux")]
         registry.register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))?;
-        Ok(Self { decode_errors, baseline_errors, evaluation_seconds, mirrored_bytes, series_cut })
+        Ok(Self {
+            decode_errors,
+            baseline_errors,
+            state_errors,
+            state_saved,
+            state_bytes,
+            evaluation_seconds,
+            mirrored_bytes,
+            series_cut,
+        })
     }
 
     /// Counts exchanges that could not be counted; `reason` comes from an error's `kind`.
     pub fn count_decode_errors(&self, format: &'static str, reason: &'static str, n: u64) {
         self.decode_errors.with_label_values(&[format, reason]).inc_by(n);
+    }
+
+    /// Counts windows that could not be kept, or were and are not used; `reason` is one of [`STATE_ERRORS`].
+    pub fn count_state_error(&self, reason: &'static str) {
+        self.state_errors.with_label_values(&[reason]).inc();
+    }
+
+    /// Says when windows were last kept, and how many bytes they take.
+    pub fn state_saved(&self, unix_seconds: f64, n_bytes: u64) {
+        self.state_saved.set(unix_seconds);
+        self.state_bytes.set(i64::try_from(n_bytes).unwrap_or(i64::MAX));
     }
 
     /// Counts a baseline that could not be loaded; `reason` comes from the error's `kind`.

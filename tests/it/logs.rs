@@ -15,6 +15,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use tempfile::TempDir;
 
+use crate::process::Sidecar;
 use crate::support::{self, Daemon, localhost, metric};
 
 /// `amount` and `age` in, `score` out.
@@ -24,18 +25,22 @@ fn training() -> String {
 }
 
 /// A daemon's configuration whose only tap is the given one.
-fn config(directory: &TempDir, logs: &str) -> Config {
+fn yaml(directory: &TempDir, logs: &str) -> String {
     let options = BuildOptions {
         model: Some("credit".to_owned()),
         predictions: vec!["score".to_owned()],
         ..BuildOptions::default()
     };
     let baseline = support::baseline(directory.path(), &training(), &options);
-    let yaml = format!(
+    format!(
         "admin: {}\nmodels: [{{baseline: '{}'}}]\nevaluation: {{interval: 50ms, windows: [5m, 1h, 24h]}}\ntaps: [{{logs: {logs}}}]\n",
         localhost(),
         baseline.display(),
-    );
+    )
+}
+
+fn config(directory: &TempDir, logs: &str) -> Config {
+    let yaml = yaml(directory, logs);
     let raw: RawConfig = serde_saphyr::from_str(&yaml).expect("valid YAML");
     raw.try_into().expect("a valid configuration")
 }
@@ -215,4 +220,132 @@ async fn containers_logs_are_read_through_their_links_and_in_parts() {
     assert_eq!(model.violations, []);
     daemon.wait_for_metric(r#"driftd_tap_exchanges_total{outcome="unrecognised",tap="logs"}"#, 100.0).await;
     daemon.stop().await;
+}
+
+/// Rows of a log that a window holds at the last of them, each counted by its `amount`; the rows' times ascend.
+fn recount(rows: &[(u64, u64)], window_seconds: u64) -> Vec<u64> {
+    let slot = window_seconds * 1000 / 30;
+    let last = rows.last().expect("some rows").1 / slot;
+    let mut counts = vec![0; 50];
+    for (amount, _) in rows.iter().filter(|(_, at)| at / slot + 30 >= last) {
+        counts[usize::try_from(*amount).expect("small")] += 1;
+    }
+    counts
+}
+
+#[derive(serde::Deserialize)]
+struct Api {
+    models: Vec<ApiModel>,
+}
+
+#[derive(serde::Deserialize)]
+struct ApiModel {
+    rows: Counted,
+    late: Counted,
+    features: Vec<ApiFeature>,
+}
+
+#[derive(serde::Deserialize, Debug, PartialEq)]
+struct Counted {
+    feature: u64,
+    prediction: u64,
+}
+
+#[derive(serde::Deserialize)]
+struct ApiFeature {
+    name: String,
+    baseline: Vec<u64>,
+    windows: Vec<ApiWindow>,
+}
+
+#[derive(serde::Deserialize)]
+struct ApiWindow {
+    counts: Vec<u64>,
+}
+
+async fn api(daemon: &Sidecar) -> Api {
+    let text =
+        reqwest::get(format!("http://{}/api/v1/drift", daemon.admin)).await.unwrap().text().await.unwrap();
+    serde_json::from_str(&text).unwrap()
+}
+
+/// Killed again and again, at any moment, while a log is written and rotated: at last the windows hold what the files do.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn killed_at_any_moment_the_windows_hold_every_row_once() {
+    const N_ROWS: u64 = 18_000;
+    let directory = TempDir::new().unwrap();
+    let log = directory.path().join("app.log");
+    let yaml = yaml(&directory, &format!("{{include: ['{}*'], {JSONL}}}", log.display()))
+        + &format!("state_dir: '{}'\n", directory.path().join("state").display());
+    let file = directory.path().join("driftd.yaml");
+    fs::write(&file, yaml).unwrap();
+    let row = |row: u64| (row * 7 % 50, (NOON * 1000) + row * 97);
+    let writer = {
+        let log = log.clone();
+        std::thread::spawn(move || {
+            let mut n_rotated = 0;
+            for start in (0..N_ROWS).step_by(60) {
+                let text = (start..start + 60).fold(String::new(), |mut text, at| {
+                    let (amount, at) = row(at);
+                    writeln!(text, r#"{{"time": {at}, "features": [{amount}, 21], "score": 0.5}}"#).unwrap();
+                    text
+                });
+                // In two parts, so that half a line is there for a while.
+                append(&log, &text[..text.len() - 30]);
+                std::thread::sleep(Duration::from_millis(2));
+                append(&log, &text[text.len() - 30..]);
+                if start % 6000 == 5400 {
+                    n_rotated += 1;
+                    let rotated = PathBuf::from(format!("{}.{n_rotated}", log.display()));
+                    fs::rename(&log, &rotated).unwrap();
+                    if n_rotated % 2 == 0 {
+                        gzip(&rotated, Path::new(&format!("{}.gz", rotated.display())));
+                    }
+                }
+            }
+        })
+    };
+    let mut seed = 7u64;
+    let mut n_killed = 0;
+    while !writer.is_finished() {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        let daemon = Sidecar::without_proxy(&file);
+        tokio::time::sleep(Duration::from_millis(20 + (seed >> 33) % 300)).await;
+        daemon.signal("KILL");
+        assert_eq!(daemon.wait().await, None);
+        n_killed += 1;
+    }
+    writer.join().unwrap();
+    assert!(n_killed >= 3, "{n_killed}");
+    let daemon = Sidecar::without_proxy(&file);
+    let deadline = tokio::time::Instant::now() + support::PATIENCE;
+    let api = loop {
+        let api = api(&daemon).await;
+        let rows = api.models.first().map_or(0, |model| model.rows.feature);
+        if rows >= N_ROWS {
+            break api;
+        }
+        assert!(tokio::time::Instant::now() < deadline, "{rows} rows of {N_ROWS}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    };
+    let model = &api.models[0];
+    let expected = Counted { feature: N_ROWS, prediction: N_ROWS };
+    assert_eq!((&model.rows, model.late.feature), (&expected, 0), "killed {n_killed} times");
+    let rows: Vec<_> = (0..N_ROWS).map(row).collect();
+    let amount = model.features.iter().find(|feature| feature.name == "amount").unwrap();
+    for (window, seconds) in [300, 3600, 86_400].into_iter().enumerate() {
+        let recount = recount(&rows, seconds);
+        // Ten groups of five values each; those at the ends hold what training never saw.
+        let counts = amount.windows[window].counts.iter().zip(&amount.baseline);
+        let counts: Vec<u64> =
+            counts.filter(|(_, baseline)| **baseline > 0).map(|(count, _)| *count).collect();
+        let groups: Vec<u64> = recount.chunks(5).map(|values| values.iter().sum()).collect();
+        assert_eq!(counts, groups, "window of {seconds} s");
+    }
+    // Series begin anew with every process.
+    let text = reqwest::get(format!("http://{}/metrics", daemon.admin)).await.unwrap().text().await.unwrap();
+    let series =
+        text.lines().find(|line| line.starts_with("driftd_rows_total{") && line.contains("\"feature\""));
+    let counted: f64 = series.unwrap().rsplit(' ').next().unwrap().parse().unwrap();
+    assert!(counted < N_ROWS as f64, "{counted}");
 }

@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
+use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -41,14 +42,25 @@ pub struct Sidecar {
 impl Sidecar {
     /// Starts on free ports, in front of `upstream`, and waits until it listens.
     pub fn start(upstream: SocketAddr, more: &[&str]) -> Self {
+        let upstream = format!("http://{upstream}");
+        let args = ["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--upstream", &upstream];
+        Self::spawn(&[&args, more].concat(), None)
+    }
+
+    /// Starts with a configuration that has no proxy, and waits until it can be asked.
+    pub fn without_proxy(config: &Path) -> Self {
+        let nowhere = support::localhost();
+        Self::spawn(&["--config", config.to_str().expect("a path of ours")], Some(nowhere))
+    }
+
+    fn spawn(args: &[&str], mut proxy: Option<SocketAddr>) -> Self {
         let mut child = driftd()
-            .args(["run", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--log-format", "json"])
-            .args(["--upstream", &format!("http://{upstream}")])
-            .args(more)
+            .args(["run", "--log-format", "json"])
+            .args(args)
             .stderr(Stdio::piped())
             .spawn()
             .expect("the program starts");
-        let (mut proxy, mut admin) = (None, None);
+        let mut admin = None;
         let mut log = BufReader::new(child.stderr.take().expect("piped")).lines();
         while proxy.is_none() || admin.is_none() {
             let line = log.next().expect("a log line before the end").expect("UTF-8");

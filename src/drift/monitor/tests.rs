@@ -225,3 +225,52 @@ fn the_contract_is_the_baselines_whatever_drift_is_measured_from() {
     assert_eq!(model.see_more(300, &nulls, EVEN, 0), ModelVerdict::Drift(Cause::Schema), "and it stays so");
     assert_eq!(model.monitor.judgement(0, 0).breach.unwrap().kind, BreachKind::Missing);
 }
+
+/// Kept and restored at any time, a monitor goes on as if nothing had happened.
+#[test]
+fn a_restart_changes_nothing_that_is_said() {
+    for against in [Against::Baseline, Against::PreviousWindow] {
+        let windows = || vec![Duration::from_mins(5), Duration::from_hours(1)];
+        let mut lasting = Model::against(against, windows());
+        let mut restarted = Model::against(against, windows());
+        let mut verdicts = Vec::new();
+        for step in 0..300 {
+            let feature = if (120..200).contains(&step) { MOVED } else { EVEN };
+            verdicts.push(lasting.see(1, feature, EVEN));
+            assert_eq!(restarted.see(1, feature, EVEN), verdicts[step], "{against:?} at look {step}");
+            if step % 7 == 0 {
+                let kept = postcard::to_allocvec(&restarted.monitor.memory()).unwrap();
+                let n_looks = restarted.n_looks;
+                restarted = Model { n_looks, ..Model::against(against, windows()) };
+                restarted.monitor.restore(postcard::from_bytes(&kept).unwrap()).unwrap();
+            }
+            for column in 0..2 {
+                let of = |model: &Model| {
+                    let change = model.monitor.change(0, column).copied();
+                    (
+                        change,
+                        model.monitor.counts(1)[column].clone(),
+                        model.monitor.evidence(column == 1).to_bits(),
+                    )
+                };
+                assert_eq!(of(&lasting), of(&restarted), "{against:?} at look {step}");
+            }
+        }
+        assert!(verdicts.iter().any(|verdict| verdict.cause().is_some()), "{against:?}: something was said");
+    }
+}
+
+#[test]
+fn a_memory_of_other_columns_is_refused_and_other_windows_begin_empty() {
+    let mut model = Model::new();
+    model.see(10, EVEN, EVEN);
+    let kept = || postcard::to_allocvec(&model.monitor.memory()).unwrap();
+    let references = [reference()];
+    let settings = Settings { thresholds: vec![Thresholds::default()], ..model.monitor.settings.clone() };
+    let mut other = Monitor::new(&references, 1, settings);
+    assert_eq!(other.restore(postcard::from_bytes(&kept()).unwrap()), Err(NotLike));
+    let mut other = Model::against(Against::Baseline, vec![Duration::from_mins(5), Duration::from_hours(2)]);
+    other.monitor.restore(postcard::from_bytes(&kept()).unwrap()).unwrap();
+    let n_rows = |model: &Model, window| model.monitor.counts(window)[0].total();
+    assert_eq!([0, 1].map(|window| n_rows(&other, window)), [n_rows(&model, 0), 0]);
+}

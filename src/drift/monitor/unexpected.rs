@@ -3,6 +3,8 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::drift::Timestamp;
 use crate::drift::tail::ln_rate;
 
@@ -19,11 +21,19 @@ pub(super) struct Unexpected {
     is_broken: bool,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 struct Seen {
     at: Timestamp,
     n_unexpected: u64,
     n_rows: u64,
+}
+
+/// What was seen.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct UnexpectedMemory {
+    looks: VecDeque<Seen>,
+    last_seen: Option<Timestamp>,
+    is_broken: bool,
 }
 
 impl Unexpected {
@@ -62,6 +72,17 @@ impl Unexpected {
             let (c, m) = (unexpected as f64, rows as f64);
             c >= threshold * m && ln_rate(0.0, n_baseline as f64, c, m) <= self.alarms_per_look.ln()
         });
+    }
+
+    /// What is to be kept over a restart.
+    pub(super) fn memory(&self) -> UnexpectedMemory {
+        UnexpectedMemory { looks: self.looks.clone(), last_seen: self.last_seen, is_broken: self.is_broken }
+    }
+
+    /// Goes on where another one was.
+    pub(super) fn restore(&mut self, memory: UnexpectedMemory) {
+        let UnexpectedMemory { looks, last_seen, is_broken } = memory;
+        (self.looks, self.last_seen, self.is_broken) = (looks, last_seen, is_broken);
     }
 
     /// Whether there are more of them than by accident.

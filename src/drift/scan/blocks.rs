@@ -1,5 +1,7 @@
 //! What was counted lately in fine steps, and long ago in coarse ones.
 
+use serde::{Deserialize, Serialize};
+
 use crate::drift::Timestamp;
 use crate::drift::kernels::add;
 
@@ -9,10 +11,11 @@ const MAX_PER_LEVEL: usize = 4;
 
 /// Counts of consecutive looks, oldest first. A block of level `l` holds `2^l` looks, so that any past takes a number of
 /// blocks that grows with its logarithm.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Blocks {
     stride: usize,
     kept: Vec<Block>,
+    #[serde(skip)]
     spare: Vec<Box<[f64]>>,
     /// Of all blocks.
     total: Box<[f64]>,
@@ -20,7 +23,7 @@ pub(super) struct Blocks {
 }
 
 /// One stretch of time.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Block {
     /// When its first look began.
     pub from: Timestamp,
@@ -46,6 +49,12 @@ impl Blocks {
             total: vec![0.0; stride].into(),
             history: vec![0.0; stride].into(),
         }
+    }
+
+    /// Whether both hold so many cells.
+    pub(super) fn is_like(&self, other: &Self) -> bool {
+        let all = other.kept.iter().map(|block| &block.counts).chain([&other.total, &other.history]);
+        self.stride == other.stride && all.map(|counts| counts.len()).all(|len| len == self.stride)
     }
 
     /// Oldest first.

@@ -1,6 +1,8 @@
 //! By how much the counts of a stretch vary more than those of independent rows: real rows come in batches, retries and
 //! rhythms, and a stretch of them says less than its number of rows.
 
+use serde::{Deserialize, Serialize};
+
 use super::null::Statistic;
 
 const N: usize = Statistic::ALL.len();
@@ -21,7 +23,7 @@ const CAP: f64 = 9.0;
 pub(super) type PerStatistic = [f64; N];
 
 /// By what to divide the rows on either side of a comparison; 1 or more.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Divisors {
     /// Of the baseline: as far as its traffic is known to depend on itself.
     pub baseline: PerStatistic,
@@ -65,7 +67,7 @@ impl Divisors {
 /// differences between a stretch and all that came before it. Differences between neighbours would not do: two looks at
 /// one batch agree with each other and with nothing else. A stretch is taken in when it is three times as old as long,
 /// and by then a change has been looked for in all that is as long.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Dispersion {
     levels: Vec<Level>,
     /// One a level, apart from what they are made of: they are what every look reads.
@@ -75,7 +77,7 @@ pub(super) struct Dispersion {
     is_none: bool,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 struct Level {
     n: PerStatistic,
     sum: PerStatistic,
@@ -84,7 +86,7 @@ struct Level {
 }
 
 /// What stretches of one length say of those of twice the length.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 struct HandedOn {
     /// How much is known, in contrasts.
     known: PerStatistic,

@@ -9,7 +9,7 @@ use crate::drift::tail::ln_e_value;
 const RECOVERED_P: f64 = 0.01;
 
 /// Evidence that a column differs from its baseline.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Change {
     /// The statistic that gave most of it.
     pub statistic: Statistic,

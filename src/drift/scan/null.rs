@@ -10,7 +10,7 @@ use crate::drift::tail::{ln_chi_square, ln_normal, ln_rate};
 use statrs::distribution::{ContinuousCDF, Normal};
 
 /// In which way a stretch of one column differs from the baseline. Each is good at what the others are slow to see.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 pub enum Statistic {
     /// The mean rank: values moved up or down.
     Location,

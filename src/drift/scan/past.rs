@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::drift::Timestamp;
 
 /// Counts of all columns, one column after another, slot by slot. Slot `k` is `[k · slot, (k + 1) · slot)` since the epoch.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 pub(super) struct Past {
     slot_ms: u64,
     n_kept: u64,
@@ -21,6 +21,12 @@ impl Past {
     pub(super) fn new(slot: Duration, n_kept: u64, stride: usize) -> Self {
         let slot_ms = u64::try_from(slot.as_millis()).unwrap_or(u64::MAX).max(1);
         Self { slot_ms, n_kept, stride, slots: VecDeque::new() }
+    }
+
+    /// Whether both hold so many counts of such slots.
+    pub(super) fn is_like(&self, other: &Self) -> bool {
+        (self.slot_ms, self.n_kept, self.stride) == (other.slot_ms, other.n_kept, other.stride)
+            && other.slots.iter().all(|(_, counts)| counts.len() == self.stride)
     }
 
     /// The slot that a time is in.

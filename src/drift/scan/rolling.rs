@@ -4,8 +4,11 @@
 //! see the same hours of the day. How much such pairs differ while nothing changes (batches, rhythm) is learnt from
 //! earlier pairs. Every comparison has its share of the budget, however much it repeats the one before.
 
+use std::borrow::Cow;
 use std::ops::Range;
 use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
 
 use super::dispersion::Dispersion;
 use super::held::{Change, Held};
@@ -93,6 +96,37 @@ pub struct Pair {
     pub counts: Vec<u64>,
 }
 
+/// All that a comparison with the past has learnt from traffic.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct RollingMemory<'a> {
+    columns: Vec<ColumnMemory<'a>>,
+    past: Cow<'a, Past>,
+    first: Option<u64>,
+    compared: u64,
+    learnt: u64,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct ColumnMemory<'a> {
+    /// Counts now and then.
+    pair: Option<(Vec<u64>, Vec<u64>)>,
+    dispersion: Cow<'a, Dispersion>,
+    change: Option<Change>,
+    evidence: f64,
+}
+
+impl<'a> ColumnMemory<'a> {
+    fn of(column: &'a Column) -> Self {
+        let counts = |pair: &Pair| (pair.counts.clone(), pair.reference.psi_bins().to_vec());
+        Self {
+            pair: column.pair.as_ref().map(counts),
+            dispersion: Cow::Borrowed(&column.dispersion),
+            change: column.change,
+            evidence: column.evidence,
+        }
+    }
+}
+
 impl Rolling {
     /// A window of `length` over the columns of one model; `None` if it is held against no past. A look, `interval` after the
     /// one before, may raise `alarms_per_look` false alarms on average. Either side of a comparison takes `min_samples` rows,
@@ -156,6 +190,41 @@ impl Rolling {
         if learns {
             self.learnt = filling;
         }
+    }
+
+    /// What is to be kept over a restart.
+    pub fn memory(&self) -> RollingMemory<'_> {
+        RollingMemory {
+            columns: self.columns.iter().map(ColumnMemory::of).collect(),
+            past: Cow::Borrowed(&self.past),
+            first: self.first,
+            compared: self.compared,
+            learnt: self.learnt,
+        }
+    }
+
+    /// Whether a memory is one of the same comparison.
+    pub fn is_like(&self, memory: &RollingMemory<'_>) -> bool {
+        let is_alike = |(column, memory): (&Column, &ColumnMemory<'_>)| {
+            let n_cells = column.baseline.psi_bins().len();
+            memory.pair.as_ref().is_none_or(|(now, then)| now.len() == n_cells && then.len() == n_cells)
+        };
+        self.columns.len() == memory.columns.len()
+            && self.past.is_like(&memory.past)
+            && self.columns.iter().zip(&memory.columns).all(is_alike)
+    }
+
+    /// Goes on where another one was, that [is like](Self::is_like) this.
+    pub fn restore(&mut self, memory: RollingMemory<'_>) {
+        for (column, memory) in self.columns.iter_mut().zip(memory.columns) {
+            column.pair = memory
+                .pair
+                .map(|(counts, reference)| Pair { reference: column.baseline.of_groups(&reference), counts });
+            column.dispersion = memory.dispersion.into_owned();
+            (column.change, column.evidence) = (memory.change, memory.evidence);
+        }
+        self.past = memory.past.into_owned();
+        (self.first, self.compared, self.learnt) = (memory.first, memory.compared, memory.learnt);
     }
 
     /// What a column was last compared with; `None` while there is too little on either side.

@@ -69,3 +69,6 @@ impl Logs {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -115,12 +115,14 @@ impl Keeper {
                 sources.iter().zip(&self.keys).filter(move |(source, _)| source.feeds.contains(&idx));
             feeding.map(|(_, key)| key.as_str().into()).collect()
         };
-        let saved = |(idx, state): (usize, &'a ModelState)| SavedModel {
-            labels: Cow::Borrowed(state.labels()),
-            baseline: state.baseline_sha256().into(),
-            settings: state.settings().into(),
-            fed_by: fed_by(idx),
-            memory: state.memory(),
+        let saved = |(idx, state): (usize, &'a ModelState)| {
+            KeepModel::Now(Box::new(SavedModel {
+                labels: Cow::Borrowed(state.labels()),
+                baseline: state.baseline_sha256().into(),
+                settings: state.settings().into(),
+                fed_by: fed_by(idx),
+                memory: state.memory(),
+            }))
         };
         let source = |(source, key): (&'a Source, &'a String)| SavedSource {
             key: key.as_str().into(),
@@ -130,7 +132,7 @@ impl Keeper {
         let then = self.waiting.iter().map(KeepModel::Then);
         let keep = Keep {
             saved_at: now,
-            models: states.map(saved).map(KeepModel::Now).chain(then).collect(),
+            models: states.map(saved).chain(then).collect(),
             sources: sources.iter().zip(&self.keys).map(source).collect(),
         };
         match self.folder.write(&keep) {

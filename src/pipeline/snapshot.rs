@@ -39,7 +39,7 @@ pub(super) struct Keep<'a> {
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
 pub(super) enum KeepModel<'a> {
-    Now(SavedModel<'a>),
+    Now(Box<SavedModel<'a>>),
     Then(&'a SavedModel<'static>),
 }
 

@@ -2,7 +2,7 @@
 
 use std::fs::{File, Metadata};
 use std::io::{self, Read, Seek, SeekFrom};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::sync::mpsc::{Receiver, TryRecvError, sync_channel};
 
 use flate2::read::MultiGzDecoder;
@@ -124,6 +124,11 @@ impl Content {
             Self::Plain(file) | Self::Object(file, _) => file.metadata().map(Some),
             Self::Packed(..) | Self::Piped(..) => Ok(None),
         }
+    }
+
+    /// Whether no path leads to it any more.
+    pub(super) fn is_unlinked(&self) -> bool {
+        !matches!(self.metadata(), Ok(Some(metadata)) if metadata.nlink() > 0)
     }
 
     /// Reads whole lines from `offset` on, at least one, until `buffer` holds `max_line` bytes without a line feed.

@@ -191,8 +191,14 @@ impl Files {
         let (content, head) = self.open(&path)?;
         let is_alike = |position: &Position| position.head.begins(&head) && are_kin(&position.path, &path);
         if let Some((&mark, file)) = self.followed.iter().find(|(_, file)| is_alike(&file.position)) {
-            if file.gone.is_none() {
+            let is_packed = matches!(content, Content::Packed(..));
+            let is_there = file.gone.is_none() || !file.content.as_ref().is_none_or(Content::is_unlinked);
+            if is_there && (is_packed || file.gone.is_none() && len <= file.len) {
                 return Ok(()); // a copy of what is read from where it was written
+            }
+            if is_there {
+                // Longer than what it would be a copy of: another one that begins alike.
+                return self.begin(Position::start(&path, inode, Head::of(&head)), content, modified);
             }
             let position = Position { path, inode, ..file.position.clone() };
             let offset = file.next;
@@ -200,8 +206,14 @@ impl Files {
         }
         let begins = Position::start(&path, inode, Head::of(&head));
         let of_inode = self.known.iter().find(|(_, known)| known.position.inode == inode);
-        let is_it = |known: &Position| is_alike(known) || known.head == Head::default();
-        let alike = || self.known.iter().find(|(_, known)| is_alike(&known.position));
+        let is_it = |known: &Position| is_alike(known) || known.head == Head::default() && known.path == path;
+        let is_copy = |known: &Position| {
+            !known.is_finished || len == known.offset || !matches!(content, Content::Plain(_))
+        };
+        let alike = || {
+            let mut all = self.known.iter();
+            all.find(|(_, known)| is_alike(&known.position) && is_copy(&known.position))
+        };
         let Some((&mark, known)) = of_inode.filter(|(_, known)| is_it(&known.position)).or_else(alike) else {
             if let Some((&mark, _)) = of_inode
                 && let Some(stale) = self.known.get_mut(&mark)

@@ -44,13 +44,15 @@ pub(super) struct Followed {
 impl Followed {
     /// At a position, whose content is passed over already.
     pub(super) fn new(position: Position, content: Content, lines: RawLines, max_line: usize) -> Self {
+        let metadata = content.metadata().ok().flatten();
+        let modified = metadata.as_ref().and_then(|metadata| metadata.modified().ok());
         Self {
             framer: Framer::new(lines, max_line, position.streams),
             next: position.offset,
             skipped: 0,
             next_at: None,
-            modified: Timestamp::default(),
-            len: 0,
+            modified: modified.map(Timestamp::from).unwrap_or_default(),
+            len: metadata.map_or(0, |metadata| metadata.len()),
             quiet_len: None,
             gone: None,
             held: BTreeSet::new(),
@@ -83,19 +85,15 @@ impl Followed {
         let Some(content) = &self.content else { return Ok(false) };
         let Some(metadata) = content.metadata()? else { return Ok(false) };
         let (len, modified) = (metadata.len(), metadata.modified().map(Timestamp::from).unwrap_or_default());
-        if (len, modified) == (self.len, self.modified) && self.position.head.is_full() {
-            return Ok(false);
-        }
         (self.len, self.modified) = (len, modified);
         let Some(head) = content.head()? else { return Ok(false) };
         let known = self.position.head;
         if len < self.next || (known != Head::default() && !known.begins(&head)) {
             return Ok(true);
         }
-        if !known.is_full() {
-            let head = Head::of(&head);
-            self.is_dirty |= head != self.position.head;
-            self.position.head = head;
+        let head = Head::of(&head);
+        if head.is_longer_than(&known) {
+            (self.position.head, self.is_dirty) = (head, true);
         }
         Ok(false)
     }

@@ -26,7 +26,8 @@ impl Inode {
     pub(super) const NONE: Self = Self { device: 0, number: 0 };
 }
 
-/// The first bytes of a file's content, as far as it had any when they were read.
+/// The first bytes of a file's content, as far as it had any when they were read; whole lines, if it had less than are asked for: a
+/// part of one tells no file from others.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Head {
     len: u32,
@@ -35,20 +36,27 @@ pub(super) struct Head {
 
 impl Head {
     pub(super) fn of(bytes: &[u8]) -> Self {
+        let is_full = bytes.len() >= HEAD_BYTES;
+        let n_bytes = if is_full { HEAD_BYTES } else { memchr::memrchr(b'\n', bytes).map_or(0, |at| at + 1) };
+        Self::of_all(&bytes[..n_bytes])
+    }
+
+    /// That of a file which is whole without a line feed.
+    pub(super) fn of_all(bytes: &[u8]) -> Self {
         let bytes = &bytes[..bytes.len().min(HEAD_BYTES)];
         let len = u32::try_from(bytes.len()).expect("cut to a few bytes above");
-        Self { len, hash: XxHash3_64::oneshot(bytes) }
+        if len == 0 { Self::default() } else { Self { len, hash: XxHash3_64::oneshot(bytes) } }
     }
 
     /// Whether content that begins so may be this one, grown since or not. Nothing is known of an empty file.
     pub(super) fn begins(&self, bytes: &[u8]) -> bool {
         let len = self.len as usize;
-        len > 0 && bytes.len() >= len && Self::of(&bytes[..len]) == *self
+        len > 0 && bytes.len() >= len && Self::of_all(&bytes[..len]) == *self
     }
 
-    /// Whether there is no more to learn of it.
-    pub(super) fn is_full(&self) -> bool {
-        self.len as usize == HEAD_BYTES
+    /// Whether more is known by it.
+    pub(super) fn is_longer_than(&self, other: &Self) -> bool {
+        self.len > other.len
     }
 }
 
@@ -141,10 +149,13 @@ mod tests {
     #[test]
     fn a_head_is_that_of_the_same_content_grown_and_of_no_other() {
         let content: Vec<u8> = (0..3000u32).map(|at| (at % 251) as u8).collect();
-        let head = Head::of(&content[..100]);
-        assert!(head.begins(&content) && head.begins(&content[..100]) && !head.is_full());
+        let head = Head::of_all(&content[..100]);
+        assert!(head.begins(&content) && head.begins(&content[..100]));
         assert!(!head.begins(&content[..99]) && !head.begins(&content[1..]));
-        assert!(Head::of(&content).is_full() && Head::of(&content) == Head::of(&content[..HEAD_BYTES]));
+        assert_eq!(Head::of(&content), Head::of(&content[..HEAD_BYTES]));
+        assert!(Head::of(&content).is_longer_than(&head));
         assert!(!Head::of(b"").begins(&content), "an empty file may be any");
+        assert_eq!(Head::of(b"one\ntw"), Head::of(b"one\n"));
+        assert_eq!(Head::of(b"on"), Head::default(), "and so may one with a part of a line");
     }
 }

@@ -14,6 +14,7 @@ use super::files::Files;
 use super::followed::{EventAt, Followed};
 use super::frame::{Framed, Framer};
 use super::line::LineReader;
+use super::position::Head;
 use super::store;
 use crate::config::{LogsConfig, RawLogFormat};
 use crate::drift::Timestamp;
@@ -50,7 +51,7 @@ pub(super) struct Worker {
     config: LogsConfig,
     models: Arc<Models>,
     reader: LineReader,
-    book: Book,
+    pub(super) book: Book,
     metrics: LogsMetrics,
     stop: CancellationToken,
     interval: Duration,
@@ -135,6 +136,17 @@ impl Worker {
         self.metrics.unread_bytes.set(i64::try_from(n_unread).unwrap_or(i64::MAX));
         self.metrics.files.set(i64::try_from(self.book.files.followed.len()).unwrap_or(i64::MAX));
         self.metrics.watermark.set(self.book.counting.watermark().as_millis() as f64 / 1e3);
+    }
+
+    /// Reads what there is, once.
+    #[cfg(test)]
+    pub(super) fn read_all(&mut self) -> Result<(), Gone> {
+        let now = Instant::now();
+        self.discover(now);
+        while let Some(mark) = self.oldest() {
+            self.read(mark, now)?;
+        }
+        Ok(())
     }
 
     /// Files that nobody writes to any more.
@@ -235,6 +247,9 @@ impl Worker {
                 if self.config.format == RawLogFormat::KServe && !buffer.trim_ascii().is_empty() =>
             {
                 if store::of_json(buffer).is_ok() {
+                    if file.next == 0 {
+                        file.position.head = Head::of_all(buffer);
+                    }
                     self.lines(mark, buffer, true)?;
                 }
             }
@@ -427,7 +442,7 @@ impl Worker {
 
 /// What was counted, and how far everything is read: handed on together.
 #[derive(Debug)]
-struct Book {
+pub(super) struct Book {
     source: usize,
     files: Files,
     counting: Counting,
@@ -437,7 +452,7 @@ struct Book {
 
 /// Nobody takes counts any more.
 #[derive(Debug)]
-struct Gone;
+pub(super) struct Gone;
 
 impl Book {
     /// One of KServe's records.
@@ -491,7 +506,7 @@ impl Book {
     }
 
     /// Hands on everything. Waits where the evaluator is behind: a file can wait.
-    fn hand_on(&mut self) -> Result<(), Gone> {
+    pub(super) fn hand_on(&mut self) -> Result<(), Gone> {
         self.handed_on = Instant::now();
         let counted = Counted {
             source: self.source,

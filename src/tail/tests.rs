@@ -1,0 +1,245 @@
+//! A source against a small model of what happens to logs: whatever happens, every line is counted once.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use prometheus::Registry;
+use proptest::collection::vec;
+use proptest::prelude::*;
+use serde_json::json;
+use tempfile::TempDir;
+
+use super::*;
+use crate::baseline::{Baseline, Role};
+use crate::config::{ModelConfig, RawLogs};
+use crate::drift::Histogram;
+use crate::telemetry::TapFamilies;
+
+/// What may happen to a log, and to us.
+#[derive(Clone, Copy, Debug)]
+enum Event {
+    /// So many lines are written, and then a part of one.
+    Write(usize, bool),
+    Rename,
+    CopyAndTruncate,
+    /// The oldest rotated file is compressed.
+    Compress,
+    Read,
+    HandOn,
+    Crash,
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    prop_oneof![
+        4 => (0usize..12, any::<bool>()).prop_map(|(n_lines, and_part)| Event::Write(n_lines, and_part)),
+        1 => Just(Event::Rename),
+        1 => Just(Event::CopyAndTruncate),
+        1 => Just(Event::Compress),
+        3 => Just(Event::Read),
+        2 => Just(Event::HandOn),
+        1 => Just(Event::Crash),
+    ]
+}
+
+/// Bins, and lines at most: each line has its own.
+const N_LINES: usize = 400;
+
+fn models(folder: &Path) -> Arc<Models> {
+    let mut counts = vec![1; N_LINES];
+    counts[0] = 2;
+    let edges: Vec<_> = (1..N_LINES).map(|line| line as f64 - 0.5).collect();
+    let n_rows = counts.iter().sum::<u64>();
+    let groups: Vec<_> = (0..10).map(|group| group * N_LINES / 10).collect();
+    let file = json!({"format": "driftd.baseline/v1", "rows": n_rows, "features": [
+        {"name": "line", "role": Role::Feature, "kind": "numeric", "rows": n_rows, "missing": 0, "other": 0, "edges": edges,
+         "group_starts": groups, "counts": counts, "min": 0.0, "max": N_LINES as f64, "mean": 200.0, "std": 100.0}]});
+    let path = folder.join("baseline.json");
+    Baseline::from_json(file.to_string().as_bytes()).unwrap().write(&path).unwrap();
+    let models = Models::new(vec![ModelConfig::new(path)]);
+    assert!(models.load_missing().is_empty());
+    Arc::new(models)
+}
+
+struct World {
+    folder: TempDir,
+    config: LogsConfig,
+    models: Arc<Models>,
+    worker: Option<Worker>,
+    handed_on: mpsc::Receiver<Counted>,
+    marks: Marks,
+    watermark: Timestamp,
+    counts: Histogram,
+    n_written: usize,
+    part: Option<String>,
+    n_rotated: usize,
+    plain: Vec<PathBuf>,
+}
+
+impl World {
+    fn new(pattern: &str) -> Self {
+        let folder = TempDir::new().unwrap();
+        let include = folder.path().join(pattern).display().to_string();
+        let raw: RawLogs =
+            serde_saphyr::from_str(&format!("{{include: ['{include}'], features: /x, timestamp: /t}}"))
+                .unwrap();
+        let models = models(folder.path());
+        let mut world = Self {
+            config: raw.try_into().unwrap(),
+            models,
+            folder,
+            worker: None,
+            handed_on: mpsc::channel(1).1,
+            marks: Marks::new(),
+            watermark: Timestamp::default(),
+            counts: Histogram::new(N_LINES),
+            n_written: 0,
+            part: None,
+            n_rotated: 0,
+            plain: Vec::new(),
+        };
+        world.start();
+        world
+    }
+
+    /// A new life, from what was handed on in earlier ones.
+    fn start(&mut self) {
+        self.take();
+        let registry = Registry::new();
+        let (sender, receiver) = mpsc::channel(10_000);
+        let start = Start {
+            source: 0,
+            config: self.config.clone(),
+            slots: Slots::new(&EvaluationConfig::default()),
+            models: Arc::clone(&self.models),
+            marks: self.marks.clone(),
+            watermark: self.watermark,
+            tap: TapFamilies::register(&registry).unwrap().of("logs"),
+            metrics: LogsFamilies::register(&registry).unwrap().of("test"),
+        };
+        self.worker = Some(Worker::new(start, sender, CancellationToken::new()));
+        self.handed_on = receiver;
+    }
+
+    /// What the evaluator does: counts and marks together.
+    fn take(&mut self) {
+        while let Ok(counted) = self.handed_on.try_recv() {
+            self.watermark = self.watermark.max(counted.watermark);
+            for counts in counted.slots.values() {
+                self.counts.add(&counts.models[0].as_ref().unwrap().histograms[0]);
+            }
+            for (mark, position) in counted.moved {
+                match position {
+                    Some(position) => drop(self.marks.insert(mark, position)),
+                    None => drop(self.marks.remove(&mark)),
+                }
+            }
+        }
+    }
+
+    fn path(&self, suffix: &str) -> PathBuf {
+        self.folder.path().join(format!("app.log{suffix}"))
+    }
+
+    fn append(&self, text: &str) {
+        let file = OpenOptions::new().create(true).append(true).open(self.path(""));
+        file.unwrap().write_all(text.as_bytes()).unwrap();
+    }
+
+    fn line(&mut self) -> String {
+        let line = self.n_written;
+        self.n_written += 1;
+        format!("{{\"t\": {}, \"x\": [{line}]}}\n", 1_777_636_800 + line)
+    }
+
+    fn end_part(&mut self) {
+        if let Some(rest) = self.part.take() {
+            self.append(&rest);
+        }
+    }
+
+    fn happen(&mut self, event: Event) {
+        match event {
+            Event::Write(n_lines, and_part) => {
+                self.end_part();
+                let n_lines = n_lines.min(N_LINES - 1 - self.n_written.min(N_LINES - 1));
+                let text: String = (0..n_lines).map(|_| self.line()).collect();
+                self.append(&text);
+                if and_part && self.n_written < N_LINES {
+                    let mut line = self.line();
+                    self.part = Some(line.split_off(7));
+                    self.append(&line);
+                }
+            }
+            // Both are done between lines, and by the same tool, which sees to names of its own.
+            Event::Rename | Event::CopyAndTruncate => {
+                self.end_part();
+                if !self.path("").exists() {
+                    return;
+                }
+                self.n_rotated += 1;
+                let rotated = self.path(&format!(".{}", self.n_rotated));
+                if matches!(event, Event::Rename) {
+                    fs::rename(self.path(""), &rotated).unwrap();
+                } else {
+                    fs::copy(self.path(""), &rotated).unwrap();
+                    OpenOptions::new().write(true).truncate(true).open(self.path("")).unwrap();
+                }
+                self.plain.push(rotated);
+            }
+            Event::Compress => {
+                if self.plain.is_empty() {
+                    return;
+                }
+                let path = self.plain.remove(0);
+                let mut packed = GzEncoder::new(
+                    File::create(format!("{}.gz", path.display())).unwrap(),
+                    Compression::fast(),
+                );
+                packed.write_all(&fs::read(&path).unwrap()).unwrap();
+                packed.finish().unwrap();
+                fs::remove_file(path).unwrap();
+            }
+            Event::Read => self.worker.as_mut().unwrap().read_all().unwrap(),
+            Event::HandOn => self.worker.as_mut().unwrap().book.hand_on().unwrap(),
+            Event::Crash => {
+                drop(self.worker.take());
+                self.start();
+            }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 150, ..ProptestConfig::default() })]
+
+    /// However logs are written, rotated, copied and compressed, whenever we die and begin again.
+    #[test]
+    fn every_line_is_counted_once(events in vec(event(), 0..60), all in any::<bool>()) {
+        let mut world = World::new(if all { "app.log*" } else { "app.log" });
+        // What no pattern leads to must have been seen before it was rotated, with a line that tells it from others, or nobody
+        // has told us of it.
+        let (mut is_read, mut is_seen) = (false, false);
+        for &event in &events {
+            match event {
+                Event::Rename | Event::CopyAndTruncate if !all && !is_seen => continue,
+                Event::Rename | Event::CopyAndTruncate | Event::Crash => (is_read, is_seen) = (false, false),
+                Event::Read => is_read = fs::read(world.path("")).is_ok_and(|text| text.contains(&b'\n')),
+                Event::HandOn => is_seen |= is_read,
+                Event::Write(..) | Event::Compress => (),
+            }
+            world.happen(event);
+        }
+        world.end_part();
+        world.happen(Event::Read);
+        world.happen(Event::HandOn);
+        world.take();
+        let wrong: Vec<_> = (0..N_LINES)
+            .map(|line| (line, world.counts.bins()[line]))
+            .filter(|&(line, n)| n != u64::from(line < world.n_written))
+            .collect();
+        prop_assert!(wrong.is_empty(), "lines and how often they were counted: {:?}", wrong);
+    }
+}

@@ -200,7 +200,7 @@ impl Files {
                 // Longer than what it would be a copy of: another one that begins alike.
                 return self.begin(Position::start(&path, inode, Head::of(&head)), content, modified);
             }
-            let position = Position { path, inode, ..file.position.clone() };
+            let position = file.position.found_at(path, inode, &head);
             let offset = file.next;
             return self.resume(mark, position, offset, content, modified);
         }
@@ -223,7 +223,7 @@ impl Files {
             return self.begin(begins, content, modified);
         };
         let is_same = known.position.inode == inode;
-        let position = Position { path, inode, ..known.position.clone() };
+        let position = known.position.found_at(path, inode, &head);
         let is_read = position.is_finished
             && content.metadata()?.is_some_and(|metadata| metadata.len() <= position.offset);
         if is_same && is_read || position.is_finished && matches!(content, Content::Object(..)) {
@@ -331,7 +331,7 @@ impl Files {
             let Ok((content, head)) = self.open(&path) else { continue };
             if position.head.begins(&head) {
                 let modified = metadata.modified().map(Timestamp::from).unwrap_or_default();
-                let position = Position { path, inode, ..position.clone() };
+                let position = position.found_at(path, inode, &head);
                 let offset = position.offset;
                 return self.resume(mark, position, offset, content, modified).is_ok();
             }

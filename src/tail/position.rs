@@ -89,6 +89,13 @@ impl Position {
         }
     }
 
+    /// The same under another name, with content that begins with `head`.
+    pub(super) fn found_at(&self, path: PathBuf, inode: Inode, head: &[u8]) -> Self {
+        let head = Head::of(head);
+        let head = if head.is_longer_than(&self.head) { head } else { self.head };
+        Self { path, inode, head, ..self.clone() }
+    }
+
     /// For a state file.
     pub(super) fn to_bytes(&self) -> Box<[u8]> {
         postcard::to_allocvec(self).expect("plain data has a form").into()

@@ -31,7 +31,11 @@ fn names<'a>(text: &'a str, prefix: &'static str) -> impl Iterator<Item = &'a st
 async fn exported() -> (BTreeSet<String>, BTreeSet<String>) {
     let directory = TempDir::new().unwrap();
     let daemon = crate::daemon::drifting(&directory).await;
-    let exposition = daemon.metrics().await;
+    let of_traffic = daemon.metrics().await;
+    daemon.stop().await;
+    let logs_directory = TempDir::new().unwrap();
+    let daemon = crate::logs::following(&logs_directory).await;
+    let exposition = of_traffic + &daemon.metrics().await;
     daemon.stop().await;
     let series = exposition.lines().filter(|line| !line.starts_with('#'));
     let (mut families, mut labels) = (BTreeSet::new(), BTreeSet::new());

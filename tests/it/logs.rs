@@ -81,6 +81,16 @@ fn in_window(model: &ModelReport, window: usize) -> u64 {
     model.features[0].windows[window].counts.iter().sum()
 }
 
+/// A daemon that has read a log of ten rows.
+pub async fn following(directory: &TempDir) -> Daemon {
+    let path = directory.path().join("credit.jsonl");
+    fs::write(&path, lines(0..10)).unwrap();
+    let daemon =
+        Daemon::start(config(directory, &format!("{{include: ['{}'], {JSONL}}}", path.display()))).await;
+    daemon.wait_for_rows(10).await;
+    daemon
+}
+
 fn dropped(reason: &str) -> String {
     format!(r#"driftd_tap_dropped_total{{reason="{reason}",tap="logs"}}"#)
 }

@@ -28,7 +28,7 @@ pub use encoding::decode_content;
 pub use error::DecodeError;
 pub use route::{Format, Route};
 
-use crate::baseline::{Categories, ColumnKind, ColumnSpec, Role, Schema};
+use crate::baseline::{Categories, ColumnKind, ColumnSpec, Measure, Role, Schema, VectorColumn};
 
 /// The model and version that a request names, where its path does not.
 pub fn names_in(format: Format, request: &Body<'_>) -> Option<(Box<str>, Option<Box<str>>)> {
@@ -103,14 +103,20 @@ fn decode(
 /// If a decoder leaves columns of different lengths; that none panics by itself is what is tried.
 #[doc(hidden)]
 pub fn try_everything(bytes: &[u8]) {
+    let vector =
+        |measure| ColumnKind::Vector(VectorColumn { vector: "embedding".into(), dimension: 2, measure });
+    let distance = || vector(Measure::Distance { centroid: [1.0, -1.0].into() });
     let schema = Schema::new(
         [
             ("x0", Role::Feature, ColumnKind::Number),
             ("x1", Role::Feature, ColumnKind::Category(Categories::new(["a", "1"]))),
             ("x2", Role::Feature, ColumnKind::Boolean),
+            ("embedding.norm", Role::Feature, vector(Measure::Norm)),
+            ("embedding.distance", Role::Feature, distance()),
             ("prompt_characters", Role::Feature, ColumnKind::Number),
             ("y0", Role::Prediction, ColumnKind::Number),
             ("finish_reason", Role::Prediction, ColumnKind::Text),
+            ("embedding.distance", Role::Prediction, distance()),
         ]
         .map(|(name, role, kind)| ColumnSpec { name: name.into(), role, kind }),
     );

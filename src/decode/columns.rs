@@ -1,9 +1,11 @@
 //! The columns of one role while a body is read into them: every value goes to its column, every deviation from the
 //! model's contract is noted once.
 
+mod vectors;
+
 use super::json::{Kind, Scanner};
 use super::{Batch, Column, DecodeError, ViolationReason};
-use crate::baseline::{ColumnKind, Role, Schema};
+use crate::baseline::{ColumnKind, Role, Schema, VectorPlace};
 use crate::drift::{Histogram, decimal};
 use crate::table::{Untyped, meaning};
 
@@ -16,7 +18,9 @@ pub(super) struct Columns<'a> {
     batch: &'a mut Batch,
     role: Role,
     start: usize,
+    /// Columns of the role; a row has [`Self::width`] cells.
     width: usize,
+    vectors: &'a [VectorPlace],
     n_rows: usize,
     max_rows: usize,
 }
@@ -26,15 +30,17 @@ impl<'a> Columns<'a> {
     /// could ask for any amount of memory; a body that says what it means has at most a cell a byte.
     pub(super) fn new(schema: &'a Schema, role: Role, batch: &'a mut Batch, body_len: usize) -> Self {
         let range = schema.range(role);
-        let width = range.len();
+        let (width, vectors) = (range.len(), schema.vectors(role));
         let max_rows = (body_len + SPARE_CELLS) / width.max(1);
-        let mut columns = Self { schema, batch, role, start: range.start, width, n_rows: 0, max_rows };
+        let start = range.start;
+        let mut columns = Self { schema, batch, role, start, width, vectors, n_rows: 0, max_rows };
         columns.clear();
         columns
     }
 
+    /// Cells of a row by position: one a column, and of a vector one for each of its numbers.
     pub(super) fn width(&self) -> usize {
-        self.width
+        self.vectors.iter().fold(self.width, |n, place| n + place.dimension - place.columns.len())
     }
 
     /// The place of a column among those of its role.
@@ -152,6 +158,9 @@ impl<'a> Columns<'a> {
         if column >= self.width {
             return scanner.skip().map(drop);
         }
+        if let Some(place) = self.vector_at(column) {
+            return self.read_vector(place, scanner);
+        }
         match scanner.kind()? {
             Kind::Number => {
                 let number = scanner.number()?;
@@ -209,7 +218,9 @@ impl<'a> Columns<'a> {
                 let found = categories.of_number(decimal(number));
                 self.category(column, found);
             }
-            ColumnKind::Number | ColumnKind::Text | ColumnKind::Boolean => self.wrong_type(column),
+            ColumnKind::Number | ColumnKind::Text | ColumnKind::Boolean | ColumnKind::Vector(_) => {
+                self.wrong_type(column);
+            }
         }
     }
 
@@ -223,7 +234,7 @@ impl<'a> Columns<'a> {
             }
             ColumnKind::Boolean if text.eq_ignore_ascii_case("false") => self.code(column, 0),
             ColumnKind::Boolean if text.eq_ignore_ascii_case("true") => self.code(column, 1),
-            ColumnKind::Boolean | ColumnKind::Number => self.wrong_type(column),
+            ColumnKind::Boolean | ColumnKind::Number | ColumnKind::Vector(_) => self.wrong_type(column),
         }
     }
 
@@ -237,12 +248,15 @@ impl<'a> Columns<'a> {
                 let found = names.iter().find_map(|name| categories.of_text(name));
                 self.category(column, found);
             }
-            ColumnKind::Text => self.wrong_type(column),
+            ColumnKind::Text | ColumnKind::Vector(_) => self.wrong_type(column),
         }
     }
 
     /// Adds a cell of CSV, which has no types but those of the columns.
     pub(super) fn untyped(&mut self, column: usize, cell: &str) {
+        if let Some(place) = self.vector_at(column) {
+            return self.vector_of_text(place, cell);
+        }
         match (meaning(cell), &self.schema.columns()[self.start + column].kind) {
             (Untyped::Missing, _) => self.missing(column),
             (Untyped::Number(number), ColumnKind::Number | ColumnKind::Boolean) => {
@@ -303,7 +317,7 @@ impl<'a> Columns<'a> {
         let n_codes = match &self.schema.columns()[self.start + column].kind {
             ColumnKind::Category(categories) => categories.len(),
             ColumnKind::Boolean => 2,
-            ColumnKind::Number | ColumnKind::Text => 0,
+            ColumnKind::Number | ColumnKind::Text | ColumnKind::Vector(_) => 0,
         };
         u32::try_from(code(n_codes)).expect("`Categories` gives codes of 32 bits")
     }

@@ -1,5 +1,6 @@
 mod every_format;
 mod openai;
+mod vectors;
 
 use proptest::collection::vec;
 use proptest::prelude::*;

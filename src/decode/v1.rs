@@ -98,8 +98,12 @@ fn array(scanner: &mut Scanner<'_>, columns: &mut Columns<'_>) -> Result<(), Dec
             scanner.skip().map(drop)
         });
     }
-    let n_values = values(scanner, columns, 0, 0)?;
-    if n_values > columns.width() {
+    let is_too_wide = if columns.has_vectors() {
+        columns.read_row(scanner)?
+    } else {
+        values(scanner, columns, 0, 0)? > columns.width()
+    };
+    if is_too_wide {
         columns.violate(None, ViolationReason::Shape, 1);
     }
     columns.end_rows(1, ViolationReason::Shape, scanner)
@@ -135,12 +139,12 @@ fn nested_values(
 }
 
 fn object(scanner: &mut Scanner<'_>, columns: &mut Columns<'_>) -> Result<(), DecodeError> {
-    let n_rows = block_len(*scanner)?;
     // Servers name predictions as they like: names that are none of ours stand for the columns in their order.
     let by_position = columns.role() == Role::Prediction && !knows_any(*scanner, columns)?;
+    let n_rows = block_len(*scanner, columns, by_position)?;
     let mut n_keys = 0;
     scanner.object(|scanner, key| {
-        let column = if by_position { Some(n_keys) } else { columns.find(&key) };
+        let column = if by_position { Some(columns.nth(n_keys)) } else { columns.find(&key) };
         n_keys += 1;
         let Some(column) = column else {
             columns.unexpected(&key, n_rows.unwrap_or(1) as u64);
@@ -155,20 +159,33 @@ fn object(scanner: &mut Scanner<'_>, columns: &mut Columns<'_>) -> Result<(), De
             None => columns.read(column, scanner),
         }
     })?;
-    if by_position && n_keys > columns.width() {
+    if by_position && n_keys > columns.n_values() {
         columns.violate(None, ViolationReason::Shape, n_rows.unwrap_or(1) as u64);
     }
     columns.end_rows(n_rows.unwrap_or(1), ViolationReason::MissingFeature, scanner)
 }
 
-/// The length of every value of an object, if all are arrays of one length.
-fn block_len(mut scanner: Scanner<'_>) -> Result<Option<usize>, DecodeError> {
+/// The length of every value of an object, if all are arrays of one length. A vector is an array and no block.
+fn block_len(
+    mut scanner: Scanner<'_>,
+    columns: &Columns<'_>,
+    by_position: bool,
+) -> Result<Option<usize>, DecodeError> {
     scanner.expect(b'{')?;
-    let mut len = None;
+    let (mut len, mut n_keys) = (None, 0);
     while scanner.more(len.is_none(), b'}')? {
-        scanner.key()?;
+        let key = scanner.key()?;
         if scanner.kind()? != Kind::Array {
             return Ok(None);
+        }
+        if columns.has_vectors() {
+            let column = if by_position { Some(columns.nth(n_keys)) } else { columns.find(&key) };
+            n_keys += 1;
+            if let Some(place) = column.and_then(|column| columns.vector_at(column))
+                && Columns::n_vectors_in(place, scanner)?.is_none()
+            {
+                return Ok(None);
+            }
         }
         let mut n_values = 0;
         scanner.array(|scanner| {

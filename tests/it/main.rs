@@ -14,4 +14,5 @@ mod proxy;
 mod real;
 mod replay;
 mod support;
+mod vectors;
 mod wire;

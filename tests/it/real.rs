@@ -36,14 +36,14 @@ pub async fn run_python(python: &Path, program: &str, args: &[&str]) -> Value {
 }
 
 /// A real model server; ends when dropped, and with the test run if that is killed (its standard input closes).
-struct ModelServer {
+pub struct ModelServer {
     _process: Child,
     _log: Lines<BufReader<ChildStdout>>,
     report: Value,
 }
 
 impl ModelServer {
-    async fn start(python: &Path, program: &str, models: &Path) -> Self {
+    pub async fn start(python: &Path, program: &str, models: &Path) -> Self {
         let mut process = Command::new(python)
             .arg(python_file(program))
             .args([models.as_os_str(), "--stop-with-stdin".as_ref()])
@@ -67,7 +67,7 @@ impl ModelServer {
     }
 
     /// Where it speaks `http` or `grpc`.
-    fn addr(&self, protocol: &str) -> std::net::SocketAddr {
+    pub fn addr(&self, protocol: &str) -> std::net::SocketAddr {
         let port = self.report[protocol].as_u64().and_then(|port| u16::try_from(port).ok()).expect("a port");
         ([127, 0, 0, 1], port).into()
     }

@@ -5,12 +5,16 @@ mod body;
 mod columns;
 mod encoding;
 mod error;
+mod event;
+mod examples;
+mod generate;
 mod grpc;
 mod json;
 mod mlflow;
 mod openai;
 mod protobuf;
 pub mod route;
+mod stream;
 mod tensor;
 mod tf_grpc;
 mod torchserve;
@@ -21,6 +25,8 @@ mod v2_grpc;
 #[cfg(test)]
 mod tests;
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 pub use batch::{Batch, Column, Violation, ViolationReason};
 pub use body::{Body, BodyHeaders};
 use columns::Columns;
@@ -34,9 +40,14 @@ use crate::baseline::{Categories, ColumnKind, ColumnSpec, Measure, Role, Schema,
 pub fn names_in(format: Format, request: &Body<'_>) -> Option<(Box<str>, Option<Box<str>>)> {
     match format {
         Format::V2Grpc => v2_grpc::names(request),
-        Format::TfGrpc => tf_grpc::names(request),
-        Format::OpenAi => Some((openai::model(request)?, None)),
-        Format::V1 | Format::V2 | Format::TorchServe | Format::Mlflow => None,
+        Format::TfGrpc | Format::TfExamplesGrpc => tf_grpc::names(request),
+        Format::OpenAi => opened(request, |request| Some((openai::model(request)?, None))),
+        Format::V1
+        | Format::V2
+        | Format::Generate
+        | Format::TfExamples
+        | Format::TorchServe
+        | Format::Mlflow => None,
     }
 }
 
@@ -54,12 +65,17 @@ pub fn decode_request(
         Format::V1 => v1::request,
         Format::V2 => v2::request,
         Format::V2Grpc => v2_grpc::request,
+        Format::Generate => generate::request,
         Format::TfGrpc => tf_grpc::request,
+        Format::TfExamples => examples::request,
+        Format::TfExamplesGrpc => examples::grpc_request,
         Format::TorchServe => torchserve::request,
         Format::Mlflow => mlflow::request,
         Format::OpenAi => openai::request,
     };
-    decode(Columns::new(schema, Role::Feature, batch, body.bytes.len()), |columns| read(body, columns))
+    opened(body, |body| {
+        decode(Columns::new(schema, Role::Feature, batch, body.bytes.len()), |columns| read(body, columns))
+    })
 }
 
 /// Reads the predictions of a response into `batch`, which already holds the features of its request: how many rows
@@ -77,11 +93,24 @@ pub fn decode_response(
         Format::V1 | Format::Mlflow => v1::response,
         Format::V2 => v2::response,
         Format::V2Grpc => v2_grpc::response,
+        Format::Generate => generate::response,
         Format::TfGrpc => tf_grpc::response,
+        Format::TfExamples => examples::response,
+        Format::TfExamplesGrpc => examples::grpc_response,
         Format::TorchServe => torchserve::response,
         Format::OpenAi => openai::response,
     };
-    decode(Columns::new(schema, Role::Prediction, batch, body.bytes.len()), |columns| read(body, columns))
+    opened(body, |body| {
+        decode(Columns::new(schema, Role::Prediction, batch, body.bytes.len()), |columns| read(body, columns))
+    })
+}
+
+/// Reads a body, or, where that is an event, what is inside of it.
+fn opened<T>(body: &Body<'_>, read: impl FnOnce(&Body<'_>) -> T) -> T {
+    match event::Data::of(body) {
+        Some(data) => read(&data.body(body)),
+        None => read(body),
+    }
 }
 
 fn decode(
@@ -125,6 +154,7 @@ pub fn try_everything(bytes: &[u8]) {
         let _ = decode_content(Some(encoding), bytes, 1 << 16);
     }
     let plain = Body::new(bytes);
+    let event = format!(r#"{{"specversion": "1.0", "data_base64": "{}"}}"#, BASE64_STANDARD.encode(bytes));
     let bodies = [
         plain,
         Body {
@@ -135,6 +165,8 @@ pub fn try_everything(bytes: &[u8]) {
         },
         Body { media_type: Some("text/event-stream"), ..plain },
         Body { media_type: Some("application/grpc"), ..plain },
+        Body { json_len: Some(0), ..plain },
+        Body::new(event.as_bytes()),
     ];
     for body in &bodies {
         let _ = Format::of_body(body);

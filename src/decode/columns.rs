@@ -3,6 +3,9 @@
 
 mod vectors;
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+
 use super::json::{Kind, Scanner};
 use super::{Batch, Column, DecodeError, ViolationReason};
 use crate::baseline::{ColumnKind, Role, Schema, VectorPlace};
@@ -178,7 +181,11 @@ impl<'a> Columns<'a> {
                 let value = scanner.boolean()?;
                 self.boolean(column, value);
             }
-            Kind::Array | Kind::Object => {
+            Kind::Object => match binary(scanner)? {
+                Some(bytes) => self.text(column, &String::from_utf8_lossy(&bytes)),
+                None => self.wrong_type(column),
+            },
+            Kind::Array => {
                 scanner.skip()?;
                 self.wrong_type(column);
             }
@@ -238,6 +245,28 @@ impl<'a> Columns<'a> {
         }
     }
 
+    /// Adds a text of so many characters to a column of texts.
+    pub(super) fn length(&mut self, column: usize, n_characters: usize) {
+        self.push_number(column, n_characters as f64);
+    }
+
+    pub(super) fn is_text(&self, column: usize) -> bool {
+        matches!(self.kind(column), ColumnKind::Text)
+    }
+
+    pub(super) fn is_number(&self, column: usize) -> bool {
+        matches!(self.kind(column), ColumnKind::Number)
+    }
+
+    /// Whether every cell of a row is a number.
+    pub(super) fn are_numbers(&self) -> bool {
+        (0..self.width).all(|column| matches!(self.kind(column), ColumnKind::Number | ColumnKind::Vector(_)))
+    }
+
+    fn kind(&self, column: usize) -> &'a ColumnKind {
+        &self.schema.columns()[self.start + column].kind
+    }
+
     /// Adds a boolean to a column.
     pub(super) fn boolean(&mut self, column: usize, value: bool) {
         match &self.schema.columns()[self.start + column].kind {
@@ -267,7 +296,7 @@ impl<'a> Columns<'a> {
         }
     }
 
-    fn missing(&mut self, column: usize) {
+    pub(super) fn missing(&mut self, column: usize) {
         let code = self.extra_code(column, Histogram::missing_code);
         match &mut self.batch.columns[self.start + column] {
             Column::Numbers { values, .. } => values.push(f64::NAN),
@@ -275,7 +304,7 @@ impl<'a> Columns<'a> {
         }
     }
 
-    fn wrong_type(&mut self, column: usize) {
+    pub(super) fn wrong_type(&mut self, column: usize) {
         self.violate(Some(column), ViolationReason::Type, 1);
         self.other(column);
     }
@@ -321,4 +350,18 @@ impl<'a> Columns<'a> {
         };
         u32::try_from(code(n_codes)).expect("`Categories` gives codes of 32 bits")
     }
+}
+
+/// The bytes of `{"b64": "…"}`, as TF Serving writes them; `None` for any other object.
+fn binary(scanner: &mut Scanner<'_>) -> Result<Option<Vec<u8>>, DecodeError> {
+    let (mut bytes, mut n_keys) = (None, 0);
+    scanner.object(|scanner, key| {
+        n_keys += 1;
+        if key != "b64" || scanner.kind()? != Kind::Text {
+            return scanner.skip().map(drop);
+        }
+        bytes = BASE64_STANDARD.decode(&*scanner.text()?).ok();
+        Ok(())
+    })?;
+    Ok(bytes.filter(|_| n_keys == 1))
 }

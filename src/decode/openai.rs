@@ -8,7 +8,7 @@ use base64::prelude::BASE64_STANDARD;
 
 use super::columns::Columns;
 use super::json::{Kind, MAX_DEPTH, Scanner};
-use super::{Body, DecodeError, ViolationReason};
+use super::{Body, DecodeError, ViolationReason, stream};
 use crate::drift::vector::element;
 
 /// What a request can say: characters of all its text, messages, and its parameters where it has them.
@@ -69,21 +69,13 @@ pub(super) fn response(body: &Body<'_>, columns: &mut Columns<'_>) -> Result<(),
     let mut row = Row::default();
     let vector = columns.find(EMBEDDING).and_then(|column| columns.vector_at(column));
     let mut embeddings = Embeddings { are_kept: vector.is_some(), ..Embeddings::default() };
-    let is_stream =
-        body.is_of_type("text/event-stream") || body.bytes.trim_ascii_start().starts_with(b"data:");
     let scanner = Scanner::new(body.bytes);
-    if !is_stream {
+    if stream::is_stream(body) {
+        stream::events(body)
+            .try_for_each(|data| answer(&mut scanner.within(&data), &mut row, &mut embeddings))?;
+    } else {
         let mut whole = scanner;
         answer(&mut whole, &mut row, &mut embeddings)?;
-    }
-    let mut at = 0;
-    for line in body.bytes.split_inclusive(|byte| *byte == b'\n').filter(|_| is_stream) {
-        let start = at;
-        at += line.len();
-        let Some(data) = line.strip_prefix(b"data:") else { continue };
-        if data.trim_ascii() != b"[DONE]" {
-            answer(&mut scanner.within(&(start + 5..at)), &mut row, &mut embeddings)?;
-        }
     }
     if embeddings.norms.is_empty() {
         return if row.is_begun {

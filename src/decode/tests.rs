@@ -1,5 +1,6 @@
 mod every_format;
 mod openai;
+mod other_routes;
 mod vectors;
 
 use proptest::collection::vec;

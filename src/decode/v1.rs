@@ -19,25 +19,16 @@ pub(super) fn response(body: &Body<'_>, columns: &mut Columns<'_>) -> Result<(),
     payload(Scanner::new(body.bytes), &["predictions", "outputs"], columns)
 }
 
-/// Rows under the first of `keys` that is there. A `CloudEvent` in structured mode has the payload under `data`.
+/// Rows under the first of `keys` that is there.
 pub(super) fn payload(
-    scanner: Scanner<'_>,
-    keys: &[&str],
-    columns: &mut Columns<'_>,
-) -> Result<(), DecodeError> {
-    object_payload(scanner, keys, columns, true)
-}
-
-fn object_payload(
     mut scanner: Scanner<'_>,
     keys: &[&str],
     columns: &mut Columns<'_>,
-    may_be_event: bool,
 ) -> Result<(), DecodeError> {
     if scanner.kind()? != Kind::Object {
         return Err(scanner.error("no_rows"));
     }
-    let (mut found, mut is_event, mut data) = (None, false, None);
+    let mut found = None;
     scanner.object(|scanner, key| {
         let rank = keys.iter().position(|known| *known == key);
         if rank.is_some() && found.is_none_or(|found| rank <= Some(found)) {
@@ -45,21 +36,9 @@ fn object_payload(
             columns.clear();
             return rows(scanner, columns);
         }
-        let value = scanner.skip()?;
-        match &*key {
-            "specversion" => is_event = true,
-            "data" => data = Some(value),
-            _ => (),
-        }
-        Ok(())
+        scanner.skip().map(drop)
     })?;
-    match (found, data) {
-        (Some(_), _) => Ok(()),
-        (None, Some(data)) if is_event && may_be_event => {
-            object_payload(scanner.within(&data), keys, columns, false)
-        }
-        _ => Err(scanner.error("no_rows")),
-    }
+    if found.is_some() { Ok(()) } else { Err(scanner.error("no_rows")) }
 }
 
 /// Rows, one after another.
@@ -76,12 +55,17 @@ pub(super) fn rows(scanner: &mut Scanner<'_>, columns: &mut Columns<'_>) -> Resu
 pub(super) fn row(scanner: &mut Scanner<'_>, columns: &mut Columns<'_>) -> Result<(), DecodeError> {
     match scanner.kind()? {
         Kind::Array => array(scanner, columns),
-        Kind::Object => object(scanner, columns),
-        Kind::Text | Kind::Number | Kind::Bool | Kind::Null => {
+        Kind::Object if !is_binary(*scanner) || columns.find("b64").is_some() => object(scanner, columns),
+        Kind::Object | Kind::Text | Kind::Number | Kind::Bool | Kind::Null => {
             columns.read(0, scanner)?;
             columns.end_rows(1, ViolationReason::Shape, scanner)
         }
     }
+}
+
+/// Whether an object is a binary value and no row: `{"b64": "…"}`.
+fn is_binary(mut scanner: Scanner<'_>) -> bool {
+    scanner.expect(b'{').and_then(|()| scanner.key()).is_ok_and(|key| key == "b64")
 }
 
 /// One row by position, or objects once more: KServe makes a table of each of those.
@@ -89,7 +73,7 @@ pub(super) fn row(scanner: &mut Scanner<'_>, columns: &mut Columns<'_>) -> Resul
 fn array(scanner: &mut Scanner<'_>, columns: &mut Columns<'_>) -> Result<(), DecodeError> {
     let mut inside = *scanner;
     inside.expect(b'[')?;
-    if inside.peek()? == b'{' {
+    if inside.peek()? == b'{' && !is_binary(inside) {
         return scanner.array(|scanner| {
             if scanner.kind()? == Kind::Object {
                 return object(scanner, columns);

@@ -266,7 +266,14 @@ fn drifted(model: &ModelReport, recount: &Value) {
 #[tokio::test]
 async fn mlserver_is_served_unchanged_and_counted_exactly() {
     let python = from_env("DRIFTD_TEST_MLSERVER_PYTHON");
-    let scenarios = ["mlserver-np", "mlserver-pd", "triton-mlserver", "raw-mlserver-v2"];
+    let scenarios = [
+        "mlserver-np",
+        "mlserver-pd",
+        "triton-mlserver",
+        "raw-mlserver-v2",
+        "raw-mlserver-stream",
+        "raw-mlserver-generate",
+    ];
     check_against(&python, ("serve_mlserver.py", "http"), &scenarios, "plain", quiet).await;
 }
 
@@ -289,6 +296,7 @@ async fn kserves_python_server_is_served_unchanged_and_counted_exactly() {
         "triton-kserve",
         "triton-kserve-binary",
         "raw-v1-inputs",
+        "raw-kserve-event",
     ];
     check_against(&python, ("serve_kserve.py", "http"), &scenarios, "plain", quiet).await;
 }

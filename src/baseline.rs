@@ -11,4 +11,4 @@ pub use artifact::{Baseline, Source};
 pub use build::{BuildError, BuildOptions};
 pub use error::BaselineError;
 pub use feature::{Distribution, FeatureBaseline};
-pub use schema::{Categories, ColumnKind, ColumnSpec, Role, Schema};
+pub use schema::{Categories, ColumnKind, ColumnSpec, Measure, Role, Schema, VectorColumn, VectorPlace};

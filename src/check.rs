@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::baseline::count::TableCounter;
-use crate::baseline::{Baseline, ColumnKind, FeatureBaseline, Role};
+use crate::baseline::{Baseline, FeatureBaseline, Role};
 use crate::drift::cause::ModelVerdict;
 use crate::drift::monitor::{Judgement, Look, Monitor, Settings};
 use crate::drift::scan::Against;
@@ -218,13 +218,13 @@ fn report(baseline: &Baseline, options: &CheckOptions, counted: Counted) -> Chec
         min_features: 1,
     };
     let mut monitor = Monitor::new(&references, n_features, settings);
-    let is_text = |feature: &FeatureBaseline| matches!(feature.kind(), ColumnKind::Text);
+    let is_watched_in_part = |feature: &FeatureBaseline| feature.kind().is_watched_in_part();
     let now = Timestamp::from_millis(1_000);
     let added = monitor.add(now, &counted.counts);
     debug_assert_eq!(added, Added::Counted, "time does not run backwards");
     let look = Look {
         n_unexpected: counted.n_unexpected,
-        all_inputs_watched: !features.iter().any(is_text),
+        all_inputs_watched: !features.iter().any(is_watched_in_part),
         ..Look::default()
     };
     monitor.look(now, &references, look);

@@ -5,6 +5,9 @@ mod body;
 mod columns;
 mod encoding;
 mod error;
+mod event;
+mod examples;
+mod generate;
 mod grpc;
 mod json;
 mod mlflow;
@@ -13,6 +16,7 @@ pub mod pointers;
 mod protobuf;
 pub mod route;
 mod row;
+mod stream;
 mod tensor;
 mod tf_grpc;
 mod torchserve;
@@ -24,6 +28,8 @@ pub mod value;
 #[cfg(test)]
 mod tests;
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 pub use batch::{Batch, Column, Violation, ViolationReason};
 pub use body::{Body, BodyHeaders};
 use columns::Columns;
@@ -31,15 +37,21 @@ pub use encoding::decode_content;
 pub use error::DecodeError;
 pub use route::{Format, Route};
 
-use crate::baseline::{Categories, ColumnKind, ColumnSpec, Role, Schema};
+use crate::baseline::{Categories, ColumnKind, ColumnSpec, Measure, Role, Schema, VectorColumn};
 
 /// The model and version that a request names, where its path does not.
 pub fn names_in(format: Format, request: &Body<'_>) -> Option<(Box<str>, Option<Box<str>>)> {
     match format {
         Format::V2Grpc => v2_grpc::names(request),
-        Format::TfGrpc => tf_grpc::names(request),
-        Format::OpenAi => Some((openai::model(request)?, None)),
-        Format::V1 | Format::V2 | Format::TorchServe | Format::Mlflow | Format::Row => None,
+        Format::TfGrpc | Format::TfExamplesGrpc => tf_grpc::names(request),
+        Format::OpenAi => opened(request, |request| Some((openai::model(request)?, None))),
+        Format::V1
+        | Format::V2
+        | Format::Generate
+        | Format::TfExamples
+        | Format::TorchServe
+        | Format::Mlflow
+        | Format::Row => None,
     }
 }
 
@@ -57,13 +69,18 @@ pub fn decode_request(
         Format::V1 => v1::request,
         Format::V2 => v2::request,
         Format::V2Grpc => v2_grpc::request,
+        Format::Generate => generate::request,
         Format::TfGrpc => tf_grpc::request,
+        Format::TfExamples => examples::request,
+        Format::TfExamplesGrpc => examples::grpc_request,
         Format::TorchServe => torchserve::request,
         Format::Mlflow => mlflow::request,
         Format::OpenAi => openai::request,
         Format::Row => row::row,
     };
-    decode(Columns::new(schema, Role::Feature, batch, body.bytes.len()), |columns| read(body, columns))
+    opened(body, |body| {
+        decode(Columns::new(schema, Role::Feature, batch, body.bytes.len()), |columns| read(body, columns))
+    })
 }
 
 /// Reads the predictions of a response into `batch`, which already holds the features of its request: how many rows
@@ -81,12 +98,25 @@ pub fn decode_response(
         Format::V1 | Format::Mlflow => v1::response,
         Format::V2 => v2::response,
         Format::V2Grpc => v2_grpc::response,
+        Format::Generate => generate::response,
         Format::TfGrpc => tf_grpc::response,
+        Format::TfExamples => examples::response,
+        Format::TfExamplesGrpc => examples::grpc_response,
         Format::TorchServe => torchserve::response,
         Format::OpenAi => openai::response,
         Format::Row => row::row,
     };
-    decode(Columns::new(schema, Role::Prediction, batch, body.bytes.len()), |columns| read(body, columns))
+    opened(body, |body| {
+        decode(Columns::new(schema, Role::Prediction, batch, body.bytes.len()), |columns| read(body, columns))
+    })
+}
+
+/// Reads a body, or, where that is an event, what is inside of it.
+fn opened<T>(body: &Body<'_>, read: impl FnOnce(&Body<'_>) -> T) -> T {
+    match event::Data::of(body) {
+        Some(data) => read(&data.body(body)),
+        None => read(body),
+    }
 }
 
 fn decode(
@@ -108,14 +138,20 @@ fn decode(
 /// If a decoder leaves columns of different lengths; that none panics by itself is what is tried.
 #[doc(hidden)]
 pub fn try_everything(bytes: &[u8]) {
+    let vector =
+        |measure| ColumnKind::Vector(VectorColumn { vector: "embedding".into(), dimension: 2, measure });
+    let distance = || vector(Measure::Distance { centroid: [1.0, -1.0].into() });
     let schema = Schema::new(
         [
             ("x0", Role::Feature, ColumnKind::Number),
             ("x1", Role::Feature, ColumnKind::Category(Categories::new(["a", "1"]))),
             ("x2", Role::Feature, ColumnKind::Boolean),
+            ("embedding.norm", Role::Feature, vector(Measure::Norm)),
+            ("embedding.distance", Role::Feature, distance()),
             ("prompt_characters", Role::Feature, ColumnKind::Number),
             ("y0", Role::Prediction, ColumnKind::Number),
             ("finish_reason", Role::Prediction, ColumnKind::Text),
+            ("embedding.distance", Role::Prediction, distance()),
         ]
         .map(|(name, role, kind)| ColumnSpec { name: name.into(), role, kind }),
     );
@@ -124,6 +160,7 @@ pub fn try_everything(bytes: &[u8]) {
         let _ = decode_content(Some(encoding), bytes, 1 << 16);
     }
     let plain = Body::new(bytes);
+    let event = format!(r#"{{"specversion": "1.0", "data_base64": "{}"}}"#, BASE64_STANDARD.encode(bytes));
     let bodies = [
         plain,
         Body {
@@ -134,6 +171,8 @@ pub fn try_everything(bytes: &[u8]) {
         },
         Body { media_type: Some("text/event-stream"), ..plain },
         Body { media_type: Some("application/grpc"), ..plain },
+        Body { json_len: Some(0), ..plain },
+        Body::new(event.as_bytes()),
     ];
     for body in &bodies {
         let _ = Format::of_body(body);

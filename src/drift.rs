@@ -13,6 +13,7 @@ pub mod scan;
 pub mod score;
 pub mod tail;
 pub mod time;
+pub mod vector;
 pub mod verdict;
 pub mod window;
 

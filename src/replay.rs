@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::baseline::count::TableCounter;
-use crate::baseline::{Baseline, ColumnKind, Role};
+use crate::baseline::{Baseline, Role};
 use crate::config::Budget;
 use crate::drift::cause::ModelVerdict;
 use crate::drift::monitor::{Judgement, Look, Monitor, Settings};
@@ -161,8 +161,7 @@ impl<'a> Replay<'a> {
         let references: Vec<_> = features.iter().map(|feature| feature.reference().clone()).collect();
         let n_features = features.iter().filter(|feature| feature.role == Role::Feature).count();
         let counter = TableCounter::new(baseline);
-        let is_text = |kind: ColumnKind| matches!(kind, ColumnKind::Text);
-        let all_inputs_watched = !features.iter().any(|feature| is_text(feature.kind()));
+        let all_inputs_watched = !features.iter().any(|feature| feature.kind().is_watched_in_part());
         Self {
             monitor: Monitor::new(&references, n_features, settings),
             counts: counter.zero(),

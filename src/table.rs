@@ -4,6 +4,7 @@ mod error;
 mod parallel;
 mod read;
 mod source;
+mod vectors;
 
 use std::sync::Arc;
 
@@ -14,6 +15,7 @@ pub use parallel::Progress;
 pub(crate) use parallel::{Prepared, Reader};
 pub use source::InputFormat;
 pub(crate) use source::{Inputs, Stdin};
+pub(crate) use vectors::{Vectors, list_of_numbers};
 
 use crate::drift::decimal;
 
@@ -36,6 +38,8 @@ pub(crate) enum Cells {
     Texts(StringArray),
     /// Of a CSV file, where everything is text and some of it means a number.
     Untyped(StringArray),
+    /// Of a column that holds lists of numbers by its type.
+    Vectors(Vectors),
     /// Of JSON, where every cell has its own type.
     Mixed(Vec<Cell>),
 }
@@ -47,6 +51,7 @@ impl Cells {
             Self::Numbers(numbers) => numbers.len(),
             Self::Booleans(booleans) => booleans.len(),
             Self::Texts(texts) | Self::Untyped(texts) => texts.len(),
+            Self::Vectors(vectors) => vectors.len(),
             Self::Mixed(cells) => cells.len(),
         }
     }
@@ -59,7 +64,9 @@ pub(crate) enum Cell {
     Number(f64),
     Boolean(bool),
     Text(Box<str>),
-    /// A list or an object.
+    /// A list of numbers, `NaN` for `null`.
+    Vector(Box<[f32]>),
+    /// Another list, or an object.
     Nested,
 }
 

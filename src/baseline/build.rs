@@ -1,5 +1,5 @@
 //! Builds a baseline from tables in two passes, each over all cores: the first finds out what every column is and where
-//! its edges go, in memory that does not grow with the rows; the second counts exactly.
+//! its edges go, in memory that does not grow with the rows; the second counts exactly. Vectors take a pass between the two.
 //!
 //! Files divide into units that depend on nothing but the files. Units are read side by side and merged in their order,
 //! so the same input gives the same bytes on any machine.
@@ -9,6 +9,7 @@ mod error;
 mod passes;
 mod profile;
 mod quantiles;
+mod vectors;
 
 use std::path::PathBuf;
 
@@ -107,12 +108,13 @@ pub fn build_with_progress(
     let edges_from =
         options.edges_from.as_deref().map(Baseline::read).transpose().map_err(BuildError::EdgesFrom)?;
     let files = Inputs::find(inputs, options.input_format, (Stdin::Spool, InputFormat::Csv))?.prepared()?;
-    let passes = Passes::new(&files, options, progress);
+    let mut passes = Passes::new(&files, options, progress);
     let profiled = passes.profile()?;
     if profiled.n_rows() == 0 {
         return Err(BuildError::NoRows { inputs: inputs.join(", ") });
     }
-    let plans = decide::plans(&profiled, options, edges_from.as_ref())?;
+    let measured = passes.measure(vectors::find(&profiled, options, edges_from.as_ref())?)?;
+    let plans = decide::plans(&profiled, &measured, options, edges_from.as_ref())?;
     let counts = passes.count(&plans, &profiled)?;
 
     let mut features = Vec::with_capacity(plans.len());

@@ -6,9 +6,9 @@ use std::ops::Range;
 use arrow_array::Array;
 use twox_hash::XxHash3_64;
 
-use super::{Baseline, Categories, ColumnKind, FeatureBaseline, Role};
+use super::{Baseline, Categories, ColumnKind, FeatureBaseline, Role, VectorColumn};
 use crate::drift::{BinEdges, Bins, Histogram, Recorder, kernels};
-use crate::table::{Cell, Cells, Table, Untyped, meaning};
+use crate::table::{Cell, Cells, Table, Untyped, list_of_numbers, meaning};
 
 /// Counts the cells of one column.
 #[derive(Debug)]
@@ -17,6 +17,8 @@ pub(crate) enum Counter {
     Numbers(Recorder, usize),
     /// Lengths of texts by edges.
     Lengths(Recorder, usize),
+    /// What is made of vectors, by edges.
+    Vectors(Recorder, usize, VectorColumn),
     /// `false` and `true`.
     Booleans,
     /// Known categories.
@@ -33,9 +35,13 @@ impl Counter {
         }
     }
 
+    pub(crate) fn vectors(edges: &BinEdges, of: VectorColumn) -> Self {
+        Self::Vectors(Recorder::new(edges), edges.n_bins(), of)
+    }
+
     pub(crate) fn zero(&self) -> Histogram {
         Histogram::new(match self {
-            Self::Numbers(_, n_bins) | Self::Lengths(_, n_bins) => *n_bins,
+            Self::Numbers(_, n_bins) | Self::Lengths(_, n_bins) | Self::Vectors(_, n_bins, _) => *n_bins,
             Self::Booleans => 2,
             Self::Categories(categories) => categories.len(),
         })
@@ -44,6 +50,7 @@ impl Counter {
     /// That of a feature as it was counted for its baseline.
     pub(crate) fn of(feature: &FeatureBaseline) -> Self {
         match (feature.kind(), feature.reference().bins()) {
+            (ColumnKind::Vector(of), Bins::Numeric { edges, .. }) => Self::vectors(edges, of),
             (kind, Bins::Numeric { edges, .. }) => Self::numbers(edges, matches!(kind, ColumnKind::Text)),
             (ColumnKind::Category(categories), _) => Self::Categories(categories),
             (_, Bins::Categorical { .. }) => Self::Booleans,
@@ -56,7 +63,7 @@ impl Counter {
             (Self::Numbers(recorder, _), Cells::Numbers(numbers)) => {
                 recorder.record(&numbers[rows], histogram);
             }
-            (Self::Numbers(recorder, _) | Self::Lengths(recorder, _), _) => {
+            (Self::Numbers(recorder, _) | Self::Lengths(recorder, _) | Self::Vectors(recorder, ..), _) => {
                 let (mut values, mut n_other) = (Vec::new(), 0);
                 for_each(cells, rows, |cell| {
                     if let Some(number) = self.number(cell) {
@@ -90,6 +97,8 @@ impl Counter {
     fn number(&self, cell: Value<'_>) -> Option<f64> {
         match (self, cell) {
             (_, Value::Missing) => Some(f64::NAN),
+            (Self::Vectors(_, _, of), Value::Vector(numbers)) => of.of(numbers),
+            (Self::Vectors(_, _, of), Value::Untyped(text)) => of.of(&list_of_numbers(text)?),
             (Self::Lengths(..), Value::Text(text) | Value::Untyped(text)) => {
                 Some(text.chars().count() as f64)
             }
@@ -120,7 +129,7 @@ impl Counter {
                 Untyped::Number(number) => [0.0, 1.0].contains(&number).then(|| u32::from(number > 0.0)),
                 Untyped::Missing | Untyped::Text => None,
             },
-            (_, Value::Missing) => None,
+            (_, Value::Missing | Value::Vector(_)) => None,
         }
     }
 }
@@ -133,6 +142,7 @@ enum Value<'a> {
     Text(&'a str),
     /// Not missing.
     Untyped(&'a str),
+    Vector(&'a [f32]),
 }
 
 fn for_each(cells: &Cells, rows: Range<usize>, mut each: impl FnMut(Value<'_>)) {
@@ -154,6 +164,9 @@ fn for_each(cells: &Cells, rows: Range<usize>, mut each: impl FnMut(Value<'_>)) 
                 Value::Untyped(text)
             });
         }),
+        Cells::Vectors(vectors) => {
+            rows.for_each(|at| each(vectors.get(at).map_or(Value::Missing, Value::Vector)));
+        }
         // A line of JSON may leave columns out, the last ones too.
         Cells::Mixed(cells) => rows.for_each(|at| {
             each(match cells.get(at) {
@@ -161,6 +174,7 @@ fn for_each(cells: &Cells, rows: Range<usize>, mut each: impl FnMut(Value<'_>)) 
                 Some(Cell::Number(number)) => Value::Number(*number),
                 Some(Cell::Boolean(value)) => Value::Boolean(*value),
                 Some(Cell::Text(text)) => Value::Text(text),
+                Some(Cell::Vector(numbers)) => Value::Vector(numbers),
             });
         }),
     }
@@ -170,15 +184,20 @@ fn for_each(cells: &Cells, rows: Range<usize>, mut each: impl FnMut(Value<'_>)) 
 #[derive(Debug)]
 pub(crate) struct TableCounter {
     columns: Vec<(Role, Counter)>,
-    by_name: HashMap<String, usize>,
+    /// By the name in tables, which is that of a vector where several columns are made of one.
+    by_name: HashMap<String, Vec<usize>>,
 }
 
 impl TableCounter {
     pub(crate) fn new(baseline: &Baseline) -> Self {
         let features = baseline.features();
+        let mut by_name: HashMap<String, Vec<usize>> = HashMap::new();
+        for (at, feature) in features.iter().enumerate() {
+            by_name.entry(feature.source().to_owned()).or_default().push(at);
+        }
         Self {
             columns: features.iter().map(|feature| (feature.role, Counter::of(feature))).collect(),
-            by_name: features.iter().enumerate().map(|(at, feature)| (feature.name.clone(), at)).collect(),
+            by_name,
         }
     }
 
@@ -196,7 +215,7 @@ impl TableCounter {
     pub(crate) fn count(&self, table: &Table, rows: &Range<usize>, counts: &mut [Histogram]) {
         let mut is_there = vec![false; self.columns.len()];
         for (name, cells) in &table.columns {
-            if let Some(&at) = self.by_name.get(&**name) {
+            for &at in self.by_name.get(&**name).into_iter().flatten() {
                 self.columns[at].1.count(cells, rows.clone(), &mut counts[at]);
                 is_there[at] = true;
             }
@@ -226,7 +245,7 @@ impl TableCounter {
         let n_rows = usize::try_from(table.n_rows).expect("a table fits into memory");
         let mut hashes = vec![Some(0u64); n_rows];
         for (name, cells) in &table.columns {
-            let Some(&at) = self.by_name.get(&**name) else { continue };
+            let Some(&at) = self.by_name.get(&**name).and_then(|columns| columns.first()) else { continue };
             if self.columns[at].0 != Role::Feature {
                 continue;
             }
@@ -237,6 +256,11 @@ impl TableCounter {
                     Value::Number(number) => Some(number.to_bits()),
                     Value::Boolean(value) => Some(u64::from(value)),
                     Value::Text(text) | Value::Untyped(text) => Some(XxHash3_64::oneshot(text.as_bytes())),
+                    Value::Vector(numbers) => {
+                        Some(numbers.iter().fold(0, |hash, number| {
+                            XxHash3_64::oneshot_with_seed(hash, &number.to_le_bytes())
+                        }))
+                    }
                 };
                 if let Some(hash) = hash.next() {
                     let mix = |(hash, value): (u64, u64)| {

@@ -4,8 +4,9 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::schema::hex;
-use super::{BaselineError, Categories, ColumnKind, Role};
+use super::{BaselineError, Categories, ColumnKind, Measure, Role, VectorColumn};
 use crate::drift::score::Bins;
+use crate::drift::vector::MAX_DIMENSION;
 use crate::drift::{BinEdges, Groups, Histogram, Reference};
 
 /// One feature or prediction: what it looked like in training. Consistent by construction.
@@ -26,6 +27,13 @@ pub enum Distribution {
     Numbers {
         /// Whether they are lengths.
         of_text: bool,
+        /// Their moments.
+        moments: Moments,
+    },
+    /// Norms of vectors, or their distances from a centroid.
+    Vectors {
+        /// Of which vectors, and which of the two.
+        of: VectorColumn,
         /// Their moments.
         moments: Moments,
     },
@@ -70,6 +78,22 @@ impl FeatureBaseline {
         Self::new(name, role, Distribution::Numbers { of_text, moments }, bins, counts)
     }
 
+    /// Norms of vectors, or their distances from a centroid, counted over `edges`.
+    ///
+    /// # Errors
+    /// If the counts are not over the edges, or the groups not over the bins.
+    pub fn vectors(
+        of: VectorColumn,
+        role: Role,
+        moments: Moments,
+        (edges, groups): (BinEdges, Groups),
+        counts: Histogram,
+    ) -> Result<Self, BaselineError> {
+        let Moments { min, max, std, .. } = moments;
+        let bins = Bins::Numeric { edges, groups, min, max, std };
+        Self::new(of.name(), role, Distribution::Vectors { of, moments }, bins, counts)
+    }
+
     /// Values of a known set.
     ///
     /// # Errors
@@ -81,7 +105,7 @@ impl FeatureBaseline {
     ) -> Result<Self, BaselineError> {
         let n_categories = match &distribution {
             Distribution::Categories { names, .. } => names.len(),
-            Distribution::Booleans | Distribution::Numbers { .. } => 2,
+            Distribution::Booleans | Distribution::Numbers { .. } | Distribution::Vectors { .. } => 2,
         };
         Self::new(name, role, distribution, Bins::Categorical { n_categories }, counts)
     }
@@ -114,11 +138,20 @@ impl FeatureBaseline {
         &self.distribution
     }
 
+    /// The column of a table that it is made of: of the same name, but for what is made of a vector.
+    pub fn source(&self) -> &str {
+        match &self.distribution {
+            Distribution::Vectors { of, .. } => &of.vector,
+            _ => &self.name,
+        }
+    }
+
     /// How a decoder reads it.
     pub fn kind(&self) -> ColumnKind {
         match &self.distribution {
             Distribution::Numbers { of_text: false, .. } => ColumnKind::Number,
             Distribution::Numbers { of_text: true, .. } => ColumnKind::Text,
+            Distribution::Vectors { of, .. } => ColumnKind::Vector(of.clone()),
             Distribution::Booleans => ColumnKind::Boolean,
             Distribution::Categories { names, hashed } => {
                 let names = names.iter().map(String::as_str);
@@ -140,10 +173,15 @@ impl FeatureBaseline {
             add(&edges.as_slice().iter().flat_map(|edge| edge.to_le_bytes()).collect::<Vec<_>>());
             add(&groups.starts().iter().flat_map(|&start| (start as u64).to_le_bytes()).collect::<Vec<_>>());
         }
-        if let Distribution::Categories { names, .. } = &self.distribution {
-            for name in names {
-                add(name.as_bytes());
+        match &self.distribution {
+            Distribution::Categories { names, .. } => names.iter().for_each(|name| add(name.as_bytes())),
+            Distribution::Vectors { of, .. } => {
+                add(&(of.dimension as u64).to_le_bytes());
+                if let Measure::Distance { centroid } = &of.measure {
+                    add(&centroid.iter().flat_map(|number| number.to_le_bytes()).collect::<Vec<_>>());
+                }
             }
+            Distribution::Numbers { .. } | Distribution::Booleans => (),
         }
         hex(&digest.finalize()[..4])
     }
@@ -162,15 +200,23 @@ impl FeatureBaseline {
         let mut counts = self.counts().clone();
         counts.add(other.counts());
         let id = (self.name.clone(), self.role);
+        let n = |feature: &Self| feature.counts().bins().iter().sum();
         match (&self.distribution, &other.distribution, self.reference.bins()) {
             (
                 Distribution::Numbers { of_text, moments },
                 Distribution::Numbers { moments: more, .. },
                 Bins::Numeric { edges, groups, .. },
             ) => {
-                let n = |feature: &Self| feature.counts().bins().iter().sum();
                 let merged = moments.merge(n(self), *more, n(other));
                 Self::numbers(id, *of_text, merged, (edges.clone(), groups.clone()), counts)
+            }
+            (
+                Distribution::Vectors { of, moments },
+                Distribution::Vectors { moments: more, .. },
+                Bins::Numeric { edges, groups, .. },
+            ) => {
+                let merged = moments.merge(n(self), *more, n(other));
+                Self::vectors(of.clone(), self.role, merged, (edges.clone(), groups.clone()), counts)
             }
             (distribution, ..) => Self::categories(id, distribution.clone(), counts),
         }
@@ -212,6 +258,15 @@ pub(super) struct RawFeature {
     rows: u64,
     missing: u64,
     other: u64,
+    /// Of what is made of a vector: whose name that has, what is made of it, how many numbers it has, and their mean.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    vector: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    measure: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    dimension: Option<usize>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    centroid: Option<Vec<f32>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     edges: Option<Vec<f64>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -235,7 +290,7 @@ impl From<&FeatureBaseline> for RawFeature {
     fn from(feature: &FeatureBaseline) -> Self {
         let counts = feature.counts();
         let moments = match &feature.distribution {
-            Distribution::Numbers { moments, .. } => *moments,
+            Distribution::Numbers { moments, .. } | Distribution::Vectors { moments, .. } => *moments,
             Distribution::Booleans | Distribution::Categories { .. } => Moments::NONE,
         };
         let (edges, group_starts) = match feature.reference.bins() {
@@ -246,8 +301,18 @@ impl From<&FeatureBaseline> for RawFeature {
         };
         let (categories, categories_hashed) = match &feature.distribution {
             Distribution::Categories { names, hashed } => (Some(names.clone()), *hashed),
-            Distribution::Numbers { .. } | Distribution::Booleans => (None, false),
+            Distribution::Numbers { .. } | Distribution::Vectors { .. } | Distribution::Booleans => {
+                (None, false)
+            }
         };
+        let of = match &feature.distribution {
+            Distribution::Vectors { of, .. } => Some(of),
+            _ => None,
+        };
+        let centroid = of.and_then(|of| match &of.measure {
+            Measure::Distance { centroid } => Some(centroid.to_vec()),
+            Measure::Norm => None,
+        });
         let known = |value: f64| value.is_finite().then_some(value);
         Self {
             name: feature.name.clone(),
@@ -256,6 +321,10 @@ impl From<&FeatureBaseline> for RawFeature {
             rows: counts.total(),
             missing: counts.missing(),
             other: counts.other(),
+            vector: of.map(|of| of.vector.to_string()),
+            measure: of.map(|of| of.measure.as_str().to_owned()),
+            dimension: of.map(|of| of.dimension),
+            centroid,
             edges,
             group_starts,
             categories,
@@ -273,7 +342,7 @@ impl TryFrom<RawFeature> for FeatureBaseline {
     type Error = BaselineError;
 
     fn try_from(raw: RawFeature) -> Result<Self, BaselineError> {
-        let feature = raw.name;
+        let feature = raw.name.clone();
         let inconsistent = |problem| BaselineError::Inconsistent { feature: feature.clone(), problem };
         let sum =
             raw.counts.iter().chain([&raw.missing, &raw.other]).try_fold(0u64, |sum, n| sum.checked_add(*n));
@@ -283,7 +352,18 @@ impl TryFrom<RawFeature> for FeatureBaseline {
         let counts = Histogram::from_parts(&raw.counts, raw.missing, raw.other);
         let id = (feature.clone(), raw.role);
         match raw.kind.as_str() {
-            kind @ ("numeric" | "text") => {
+            kind @ ("numeric" | "text" | "vector") => {
+                let of = if kind == "vector" {
+                    Some(vector_column(
+                        &raw.name,
+                        raw.vector,
+                        raw.measure.as_deref(),
+                        raw.dimension,
+                        raw.centroid,
+                    )?)
+                } else {
+                    None
+                };
                 let edges = raw.edges.ok_or_else(|| inconsistent("`edges` is missing"))?;
                 let edges = BinEdges::new(edges)
                     .map_err(|source| BaselineError::Edges { feature: feature.clone(), source })?;
@@ -300,7 +380,10 @@ impl TryFrom<RawFeature> for FeatureBaseline {
                 if moments.min > moments.max || moments.std < 0.0 {
                     return Err(inconsistent("`min` is above `max`, or `std` below 0"));
                 }
-                Self::numbers(id, kind == "text", moments, (edges, groups), counts)
+                match of {
+                    Some(of) => Self::vectors(of, raw.role, moments, (edges, groups), counts),
+                    None => Self::numbers(id, kind == "text", moments, (edges, groups), counts),
+                }
             }
             "boolean" => Self::categories(id, Distribution::Booleans, counts),
             "categorical" => {
@@ -318,5 +401,35 @@ impl TryFrom<RawFeature> for FeatureBaseline {
             }
             _ => Err(BaselineError::Kind { feature, kind: raw.kind }),
         }
+    }
+}
+
+/// What the fields of a vector's number say together.
+fn vector_column(
+    name: &str,
+    vector: Option<String>,
+    measure: Option<&str>,
+    dimension: Option<usize>,
+    centroid: Option<Vec<f32>>,
+) -> Result<VectorColumn, BaselineError> {
+    let inconsistent = |problem| BaselineError::Inconsistent { feature: name.to_owned(), problem };
+    let vector = vector.ok_or_else(|| inconsistent("`vector` is missing"))?;
+    let dimension = dimension.filter(|dimension| (1..=MAX_DIMENSION).contains(dimension));
+    let dimension = dimension.ok_or_else(|| inconsistent("`dimension` is not from 1 to 4096"))?;
+    let measure = match (measure, centroid) {
+        (Some("norm"), _) => Measure::Norm,
+        (Some("distance"), Some(centroid))
+            if centroid.len() == dimension && centroid.iter().all(|number| number.is_finite()) =>
+        {
+            Measure::Distance { centroid: centroid.into() }
+        }
+        (Some("distance"), _) => return Err(inconsistent("`centroid` is not `dimension` numbers")),
+        _ => return Err(inconsistent("`measure` is neither `norm` nor `distance`")),
+    };
+    let of = VectorColumn { vector: vector.into(), dimension, measure };
+    if of.name() == name {
+        Ok(of)
+    } else {
+        Err(inconsistent("its name is not that of its `vector` and `measure`"))
     }
 }

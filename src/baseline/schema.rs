@@ -1,8 +1,12 @@
 //! What a decoder must know of a model: its columns, in order, and how the values of each are read.
 
 use std::collections::HashMap;
+use std::ops::Range;
+use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
+
+use crate::drift::vector;
 
 /// Whether a column goes into the model or comes out of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
@@ -111,6 +115,61 @@ pub enum ColumnKind {
     Boolean,
     /// One of a known set.
     Category(Categories),
+    /// A number that is made of a vector.
+    Vector(VectorColumn),
+}
+
+/// One of the numbers that a vector is watched through. Each is a column of its own: histograms, thresholds, series and reports know
+/// nothing of vectors.
+#[derive(Clone, Debug, PartialEq)]
+pub struct VectorColumn {
+    /// The vector's own name, as tables and callers have it.
+    pub vector: Box<str>,
+    /// How many numbers it has.
+    pub dimension: usize,
+    /// What is made of them.
+    pub measure: Measure,
+}
+
+/// What is made of a vector.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Measure {
+    /// Its Euclidean norm.
+    Norm,
+    /// Its Euclidean distance from the mean of the baseline's vectors.
+    Distance {
+        /// That mean.
+        centroid: Arc<[f32]>,
+    },
+}
+
+impl Measure {
+    /// Its name, in the file and at the end of the column's.
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Norm => "norm",
+            Self::Distance { .. } => "distance",
+        }
+    }
+}
+
+impl VectorColumn {
+    /// The column's name.
+    pub fn name(&self) -> String {
+        format!("{}.{}", self.vector, self.measure.as_str())
+    }
+
+    /// The number that a vector counts as; `None` for one of another dimension, or with something in it that is no number.
+    pub fn of(&self, numbers: &[f32]) -> Option<f64> {
+        if numbers.len() != self.dimension {
+            return None;
+        }
+        let number = match &self.measure {
+            Measure::Norm => vector::norm(numbers),
+            Measure::Distance { centroid } => vector::distance(numbers, centroid),
+        };
+        (!number.is_nan()).then_some(number)
+    }
 }
 
 impl ColumnKind {
@@ -121,7 +180,13 @@ impl ColumnKind {
             Self::Text => "text",
             Self::Boolean => "boolean",
             Self::Category(_) => "categorical",
+            Self::Vector(_) => "vector",
         }
+    }
+
+    /// Whether more of a value is not watched than is: a model may see what a length or a norm does not show.
+    pub const fn is_watched_in_part(&self) -> bool {
+        matches!(self, Self::Text | Self::Vector(_))
     }
 }
 
@@ -142,6 +207,18 @@ pub struct Schema {
     columns: Box<[ColumnSpec]>,
     n_features: usize,
     by_name: [HashMap<Box<str>, usize>; 2],
+    places: [Box<[VectorPlace]>; 2],
+}
+
+/// Where a vector stands. In a row by position it takes as many cells as it has numbers, and all other columns one each.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VectorPlace {
+    /// The columns that are made of it, among those of its role.
+    pub columns: Range<usize>,
+    /// Its first cell in such a row.
+    pub first_cell: usize,
+    /// How many numbers it has.
+    pub dimension: usize,
 }
 
 impl Schema {
@@ -152,9 +229,15 @@ impl Schema {
         let n_features = columns.iter().filter(|column| column.role == Role::Feature).count();
         let mut by_name = [HashMap::new(), HashMap::new()];
         for (idx, column) in columns.iter().enumerate() {
-            by_name[column.role as usize].insert(column.name.clone(), idx);
+            let names = &mut by_name[column.role as usize];
+            match &column.kind {
+                ColumnKind::Vector(of) => _ = names.entry(of.vector.clone()).or_insert(idx),
+                _ => _ = names.insert(column.name.clone(), idx),
+            }
         }
-        Self { columns: columns.into(), n_features, by_name }
+        let (features, predictions) = columns.split_at(n_features);
+        let places = [places(features), places(predictions)];
+        Self { columns: columns.into(), n_features, by_name, places }
     }
 
     /// All columns: features, then predictions.
@@ -170,8 +253,35 @@ impl Schema {
         }
     }
 
-    /// The index of a column by name.
+    /// The vectors of a role, in order.
+    pub fn vectors(&self, role: Role) -> &[VectorPlace] {
+        &self.places[role as usize]
+    }
+
+    /// The index of a column by the name that callers have for it; of a vector, the first of its columns.
     pub fn find(&self, role: Role, name: &str) -> Option<usize> {
         self.by_name[role as usize].get(name).copied()
     }
+}
+
+/// The vectors among the columns of a role: neighbours that are made of the same one are one place.
+fn places(columns: &[ColumnSpec]) -> Box<[VectorPlace]> {
+    let mut places: Vec<VectorPlace> = Vec::new();
+    let (mut cell, mut before) = (0, None);
+    for (at, column) in columns.iter().enumerate() {
+        let ColumnKind::Vector(of) = &column.kind else {
+            (cell, before) = (cell + 1, None);
+            continue;
+        };
+        if let Some(place) = places.last_mut()
+            && before == Some((&of.vector, of.dimension))
+        {
+            place.columns.end = at + 1;
+        } else {
+            places.push(VectorPlace { columns: at..at + 1, first_cell: cell, dimension: of.dimension });
+            cell += of.dimension;
+        }
+        before = Some((&of.vector, of.dimension));
+    }
+    places.into()
 }

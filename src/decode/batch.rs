@@ -78,7 +78,9 @@ impl Batch {
     /// An empty batch for the columns of `schema`.
     pub fn new(schema: &Schema) -> Self {
         let column = |kind: &ColumnKind| match kind {
-            ColumnKind::Number | ColumnKind::Text => Column::Numbers { values: Vec::new(), n_other: 0 },
+            ColumnKind::Number | ColumnKind::Text | ColumnKind::Vector(_) => {
+                Column::Numbers { values: Vec::new(), n_other: 0 }
+            }
             ColumnKind::Boolean | ColumnKind::Category(_) => Column::Codes(Vec::new()),
         };
         Self {

@@ -74,6 +74,16 @@ impl<'a> Body<'a> {
         Self { bytes, json_len: None, compression: None, media_type: None, max_inflated: 8 * bytes.len() }
     }
 
+    /// Whether it is an image, by its type or its first bytes.
+    pub(super) fn is_image(&self) -> bool {
+        const JPEG: &[u8] = b"\xff\xd8\xff";
+        const PNG: &[u8] = b"\x89PNG\r\n";
+        let begins = |with: &&[u8]| self.bytes.starts_with(with);
+        let is_webp = self.bytes.starts_with(b"RIFF") && self.bytes.get(8..12) == Some(b"WEBP");
+        let of_type = |media_type: &str| media_type.trim_start().to_ascii_lowercase().starts_with("image/");
+        self.media_type.is_some_and(of_type) || is_webp || [JPEG, PNG, b"GIF8", b"BM"].iter().any(begins)
+    }
+
     /// Whether its content type is this one, whatever its parameters.
     pub(super) fn is_of_type(&self, media_type: &str) -> bool {
         let essence = |full: &str| {

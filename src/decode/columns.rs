@@ -1,9 +1,14 @@
 //! The columns of one role while a body is read into them: every value goes to its column, every deviation from the
 //! model's contract is noted once.
 
+mod vectors;
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+
 use super::json::{Kind, Scanner};
 use super::{Batch, Column, DecodeError, ViolationReason};
-use crate::baseline::{ColumnKind, Role, Schema};
+use crate::baseline::{ColumnKind, Role, Schema, VectorPlace};
 use crate::drift::{Histogram, decimal};
 use crate::table::{Untyped, meaning};
 
@@ -16,7 +21,9 @@ pub(super) struct Columns<'a> {
     batch: &'a mut Batch,
     role: Role,
     start: usize,
+    /// Columns of the role; a row has [`Self::width`] cells.
     width: usize,
+    vectors: &'a [VectorPlace],
     n_rows: usize,
     max_rows: usize,
 }
@@ -26,15 +33,17 @@ impl<'a> Columns<'a> {
     /// could ask for any amount of memory; a body that says what it means has at most a cell a byte.
     pub(super) fn new(schema: &'a Schema, role: Role, batch: &'a mut Batch, body_len: usize) -> Self {
         let range = schema.range(role);
-        let width = range.len();
+        let (width, vectors) = (range.len(), schema.vectors(role));
         let max_rows = (body_len + SPARE_CELLS) / width.max(1);
-        let mut columns = Self { schema, batch, role, start: range.start, width, n_rows: 0, max_rows };
+        let start = range.start;
+        let mut columns = Self { schema, batch, role, start, width, vectors, n_rows: 0, max_rows };
         columns.clear();
         columns
     }
 
+    /// Cells of a row by position: one a column, and of a vector one for each of its numbers.
     pub(super) fn width(&self) -> usize {
-        self.width
+        self.vectors.iter().fold(self.width, |n, place| n + place.dimension - place.columns.len())
     }
 
     /// The place of a column among those of its role.
@@ -152,6 +161,9 @@ impl<'a> Columns<'a> {
         if column >= self.width {
             return scanner.skip().map(drop);
         }
+        if let Some(place) = self.vector_at(column) {
+            return self.read_vector(place, scanner);
+        }
         match scanner.kind()? {
             Kind::Number => {
                 let number = scanner.number()?;
@@ -169,7 +181,11 @@ impl<'a> Columns<'a> {
                 let value = scanner.boolean()?;
                 self.boolean(column, value);
             }
-            Kind::Array | Kind::Object => {
+            Kind::Object => match binary(scanner)? {
+                Some(bytes) => self.text(column, &String::from_utf8_lossy(&bytes)),
+                None => self.wrong_type(column),
+            },
+            Kind::Array => {
                 scanner.skip()?;
                 self.wrong_type(column);
             }
@@ -209,7 +225,9 @@ impl<'a> Columns<'a> {
                 let found = categories.of_number(decimal(number));
                 self.category(column, found);
             }
-            ColumnKind::Number | ColumnKind::Text | ColumnKind::Boolean => self.wrong_type(column),
+            ColumnKind::Number | ColumnKind::Text | ColumnKind::Boolean | ColumnKind::Vector(_) => {
+                self.wrong_type(column);
+            }
         }
     }
 
@@ -223,8 +241,30 @@ impl<'a> Columns<'a> {
             }
             ColumnKind::Boolean if text.eq_ignore_ascii_case("false") => self.code(column, 0),
             ColumnKind::Boolean if text.eq_ignore_ascii_case("true") => self.code(column, 1),
-            ColumnKind::Boolean | ColumnKind::Number => self.wrong_type(column),
+            ColumnKind::Boolean | ColumnKind::Number | ColumnKind::Vector(_) => self.wrong_type(column),
         }
+    }
+
+    /// Adds a text of so many characters to a column of texts.
+    pub(super) fn length(&mut self, column: usize, n_characters: usize) {
+        self.push_number(column, n_characters as f64);
+    }
+
+    pub(super) fn is_text(&self, column: usize) -> bool {
+        matches!(self.kind(column), ColumnKind::Text)
+    }
+
+    pub(super) fn is_number(&self, column: usize) -> bool {
+        matches!(self.kind(column), ColumnKind::Number)
+    }
+
+    /// Whether every cell of a row is a number.
+    pub(super) fn are_numbers(&self) -> bool {
+        (0..self.width).all(|column| matches!(self.kind(column), ColumnKind::Number | ColumnKind::Vector(_)))
+    }
+
+    fn kind(&self, column: usize) -> &'a ColumnKind {
+        &self.schema.columns()[self.start + column].kind
     }
 
     /// Adds a boolean to a column.
@@ -237,12 +277,15 @@ impl<'a> Columns<'a> {
                 let found = names.iter().find_map(|name| categories.of_text(name));
                 self.category(column, found);
             }
-            ColumnKind::Text => self.wrong_type(column),
+            ColumnKind::Text | ColumnKind::Vector(_) => self.wrong_type(column),
         }
     }
 
     /// Adds a cell of CSV, which has no types but those of the columns.
     pub(super) fn untyped(&mut self, column: usize, cell: &str) {
+        if let Some(place) = self.vector_at(column) {
+            return self.vector_of_text(place, cell);
+        }
         match (meaning(cell), &self.schema.columns()[self.start + column].kind) {
             (Untyped::Missing, _) => self.missing(column),
             (Untyped::Number(number), ColumnKind::Number | ColumnKind::Boolean) => {
@@ -253,7 +296,7 @@ impl<'a> Columns<'a> {
         }
     }
 
-    fn missing(&mut self, column: usize) {
+    pub(super) fn missing(&mut self, column: usize) {
         let code = self.extra_code(column, Histogram::missing_code);
         match &mut self.batch.columns[self.start + column] {
             Column::Numbers { values, .. } => values.push(f64::NAN),
@@ -261,7 +304,7 @@ impl<'a> Columns<'a> {
         }
     }
 
-    fn wrong_type(&mut self, column: usize) {
+    pub(super) fn wrong_type(&mut self, column: usize) {
         self.violate(Some(column), ViolationReason::Type, 1);
         self.other(column);
     }
@@ -303,8 +346,22 @@ impl<'a> Columns<'a> {
         let n_codes = match &self.schema.columns()[self.start + column].kind {
             ColumnKind::Category(categories) => categories.len(),
             ColumnKind::Boolean => 2,
-            ColumnKind::Number | ColumnKind::Text => 0,
+            ColumnKind::Number | ColumnKind::Text | ColumnKind::Vector(_) => 0,
         };
         u32::try_from(code(n_codes)).expect("`Categories` gives codes of 32 bits")
     }
+}
+
+/// The bytes of `{"b64": "…"}`, as TF Serving writes them; `None` for any other object.
+fn binary(scanner: &mut Scanner<'_>) -> Result<Option<Vec<u8>>, DecodeError> {
+    let (mut bytes, mut n_keys) = (None, 0);
+    scanner.object(|scanner, key| {
+        n_keys += 1;
+        if key != "b64" || scanner.kind()? != Kind::Text {
+            return scanner.skip().map(drop);
+        }
+        bytes = BASE64_STANDARD.decode(&*scanner.text()?).ok();
+        Ok(())
+    })?;
+    Ok(bytes.filter(|_| n_keys == 1))
 }

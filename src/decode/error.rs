@@ -31,7 +31,7 @@ impl DecodeError {
 }
 
 /// Every kind of error, and what it means.
-const KINDS: [(&str, &str); 18] = [
+const KINDS: [(&str, &str); 19] = [
     ("syntax", "not JSON"),
     ("truncated", "the body ends in the middle of a value"),
     ("too_deep", "nested deeper than any inference request"),
@@ -49,7 +49,8 @@ const KINDS: [(&str, &str); 18] = [
     ("protobuf", "not the protocol's message"),
     ("framing", "not gRPC's framing"),
     ("csv", "not CSV"),
-    ("opaque", "an image, or another format that is the handler's own"),
+    ("image", "an image"),
+    ("opaque", "a format that is the handler's own"),
     ("encoding", "a content encoding that is not read, or broken"),
     ("too_long", "longer than a copy may be once decompressed"),
     ("panic", "a bug in the decoder"),

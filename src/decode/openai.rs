@@ -8,7 +8,8 @@ use base64::prelude::BASE64_STANDARD;
 
 use super::columns::Columns;
 use super::json::{Kind, MAX_DEPTH, Scanner};
-use super::{Body, DecodeError, ViolationReason};
+use super::{Body, DecodeError, ViolationReason, stream};
+use crate::drift::vector::element;
 
 /// What a request can say: characters of all its text, messages, and its parameters where it has them.
 const FEATURES: [&str; 4] = ["prompt_characters", "n_messages", "max_tokens", "temperature"];
@@ -17,6 +18,9 @@ const FEATURES: [&str; 4] = ["prompt_characters", "n_messages", "max_tokens", "t
 /// Euclidean norm of an embedding.
 const PREDICTIONS: [&str; 5] =
     ["completion_characters", "finish_reason", "prompt_tokens", "completion_tokens", "embedding_norm"];
+
+/// The name of the vector that an embedding is, where the baseline has one.
+const EMBEDDING: &str = "embedding";
 
 /// Reads a request.
 pub(super) fn request(body: &Body<'_>, columns: &mut Columns<'_>) -> Result<(), DecodeError> {
@@ -63,34 +67,33 @@ pub(super) fn request(body: &Body<'_>, columns: &mut Columns<'_>) -> Result<(), 
 /// Reads a response.
 pub(super) fn response(body: &Body<'_>, columns: &mut Columns<'_>) -> Result<(), DecodeError> {
     let mut row = Row::default();
-    let mut embeddings = Vec::new();
-    let is_stream =
-        body.is_of_type("text/event-stream") || body.bytes.trim_ascii_start().starts_with(b"data:");
+    let vector = columns.find(EMBEDDING).and_then(|column| columns.vector_at(column));
+    let mut embeddings = Embeddings { are_kept: vector.is_some(), ..Embeddings::default() };
     let scanner = Scanner::new(body.bytes);
-    if !is_stream {
+    if stream::is_stream(body) {
+        stream::events(body)
+            .try_for_each(|data| answer(&mut scanner.within(&data), &mut row, &mut embeddings))?;
+    } else {
         let mut whole = scanner;
         answer(&mut whole, &mut row, &mut embeddings)?;
     }
-    let mut at = 0;
-    for line in body.bytes.split_inclusive(|byte| *byte == b'\n').filter(|_| is_stream) {
-        let start = at;
-        at += line.len();
-        let Some(data) = line.strip_prefix(b"data:") else { continue };
-        if data.trim_ascii() != b"[DONE]" {
-            answer(&mut scanner.within(&(start + 5..at)), &mut row, &mut embeddings)?;
-        }
-    }
-    if embeddings.is_empty() {
+    if embeddings.norms.is_empty() {
         return if row.is_begun {
             row.write(&PREDICTIONS, columns, &scanner)
         } else {
             Err(scanner.error("no_rows"))
         };
     }
-    embeddings.into_iter().try_for_each(|norm| {
+    let mut start = 0;
+    for (norm, end) in embeddings.norms {
         row.set("embedding_norm", norm);
-        row.write(&PREDICTIONS, columns, &scanner)
-    })
+        if let Some(place) = vector {
+            columns.vector(place, &embeddings.numbers[start..end]);
+        }
+        start = end;
+        row.write(&PREDICTIONS, columns, &scanner)?;
+    }
+    Ok(())
 }
 
 /// The model that a request names.
@@ -105,6 +108,16 @@ pub(super) fn model(body: &Body<'_>) -> Option<Box<str>> {
         scanner.skip().map(drop)
     });
     model
+}
+
+/// The embeddings of one answer.
+#[derive(Default)]
+struct Embeddings {
+    /// Of each, and where its numbers end.
+    norms: Vec<(f64, usize)>,
+    /// All numbers, where they are wanted.
+    numbers: Vec<f32>,
+    are_kept: bool,
 }
 
 /// What is known of one row.
@@ -155,7 +168,7 @@ impl Row<'_> {
 fn answer<'a>(
     scanner: &mut Scanner<'a>,
     row: &mut Row<'a>,
-    embeddings: &mut Vec<f64>,
+    embeddings: &mut Embeddings,
 ) -> Result<(), DecodeError> {
     if scanner.kind()? != Kind::Object {
         return Err(scanner.error("no_rows"));
@@ -182,8 +195,7 @@ fn answer<'a>(
             }
             scanner.object(|scanner, key| {
                 if key == "embedding" {
-                    embeddings.push(norm(scanner)?);
-                    return Ok(());
+                    return embeddings.read(scanner);
                 }
                 scanner.skip().map(drop)
             })
@@ -260,25 +272,33 @@ fn each_input(scanner: &mut Scanner<'_>) -> Result<Vec<f64>, DecodeError> {
     Ok(if has_tokens { vec![f64::NAN] } else { inputs })
 }
 
-/// Euclidean norm of a vector of numbers, or of 32-bit floats in base64, which their own client asks for.
-fn norm(scanner: &mut Scanner<'_>) -> Result<f64, DecodeError> {
-    let mut squares = 0.0;
-    match scanner.kind()? {
-        Kind::Array => scanner.array(|scanner| {
-            squares += scanner.number()?.powi(2);
-            Ok(())
-        })?,
-        Kind::Text => {
-            let offset = scanner.offset();
-            let bytes = BASE64_STANDARD.decode(&*scanner.text()?);
-            let bytes = bytes.map_err(|_| DecodeError::at("binary_size", offset))?;
-            let (cells, rest) = bytes.as_chunks::<4>();
-            if !rest.is_empty() {
-                return Err(DecodeError::at("binary_size", offset));
+impl Embeddings {
+    /// A vector of numbers, or of 32-bit floats in base64, which their own client asks for.
+    fn read(&mut self, scanner: &mut Scanner<'_>) -> Result<(), DecodeError> {
+        let mut squares = 0.0;
+        let mut add = |number: f64| {
+            squares += number.powi(2);
+            if self.are_kept {
+                self.numbers.push(element(number));
             }
-            squares = cells.iter().map(|cell| f64::from(f32::from_le_bytes(*cell)).powi(2)).sum();
+        };
+        match scanner.kind()? {
+            Kind::Array => scanner.array(|scanner| scanner.number().map(&mut add))?,
+            Kind::Text => {
+                let offset = scanner.offset();
+                let bytes = BASE64_STANDARD.decode(&*scanner.text()?);
+                let bytes = bytes.map_err(|_| DecodeError::at("binary_size", offset))?;
+                let (cells, rest) = bytes.as_chunks::<4>();
+                if !rest.is_empty() {
+                    return Err(DecodeError::at("binary_size", offset));
+                }
+                for cell in cells {
+                    add(f32::from_le_bytes(*cell).into());
+                }
+            }
+            _ => return Err(scanner.error("no_data")),
         }
-        _ => return Err(scanner.error("no_data")),
+        self.norms.push((squares.sqrt(), self.numbers.len()));
+        Ok(())
     }
-    Ok(squares.sqrt())
 }

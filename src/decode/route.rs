@@ -4,7 +4,7 @@ use http::Method;
 use percent_encoding::percent_decode_str;
 
 use super::json::{Kind, Scanner};
-use super::{Body, tf_grpc};
+use super::{Body, opened, tf_grpc};
 
 /// A wire format, as in the label `format`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -13,10 +13,16 @@ pub enum Format {
     V1,
     /// Open Inference Protocol V2 as JSON, and binary tensors behind it: `POST /v2/models/{model}[/versions/{version}]/infer`.
     V2,
-    /// The same over gRPC: `inference.GRPCInferenceService/ModelInfer`, `ModelStreamInfer`.
+    /// Triton's generate extension: `POST /v2/models/{model}[/versions/{version}]/generate`, `generate_stream`.
+    Generate,
+    /// V2 over gRPC: `inference.GRPCInferenceService/ModelInfer`, `ModelStreamInfer`.
     V2Grpc,
     /// TF Serving over gRPC: `tensorflow.serving.PredictionService/Predict`.
     TfGrpc,
+    /// TF Serving's other REST routes: `POST /v1/models/{model}[/versions/{version}]:classify`, `:regress`.
+    TfExamples,
+    /// The same over gRPC: `tensorflow.serving.PredictionService/Classify`, `Regress`.
+    TfExamplesGrpc,
     /// TorchServe: `POST /predictions/{model}[/{version}]`.
     TorchServe,
     /// `MLflow`'s scoring server: `POST /invocations`.
@@ -29,11 +35,14 @@ pub enum Format {
 
 impl Format {
     /// Every format.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 11] = [
         Self::V1,
         Self::V2,
+        Self::Generate,
         Self::V2Grpc,
         Self::TfGrpc,
+        Self::TfExamples,
+        Self::TfExamplesGrpc,
         Self::TorchServe,
         Self::Mlflow,
         Self::OpenAi,
@@ -45,8 +54,11 @@ impl Format {
         match self {
             Self::V1 => "v1",
             Self::V2 => "v2",
+            Self::Generate => "generate",
             Self::V2Grpc => "v2_grpc",
             Self::TfGrpc => "tf_grpc",
+            Self::TfExamples => "tf_examples",
+            Self::TfExamplesGrpc => "tf_examples_grpc",
             Self::TorchServe => "torchserve",
             Self::Mlflow => "mlflow",
             Self::OpenAi => "openai",
@@ -58,6 +70,10 @@ impl Format {
 impl Format {
     /// The format of a request of which nothing but the body is known; `None` if it is none that we read.
     pub fn of_body(body: &Body<'_>) -> Option<Self> {
+        opened(body, Self::of_opened)
+    }
+
+    fn of_opened(body: &Body<'_>) -> Option<Self> {
         if body.is_of_type("text/csv") {
             return Some(Self::Mlflow);
         }
@@ -75,8 +91,9 @@ impl Format {
                 "inputs" if is_list_of_tensors(*scanner) => found = Some(Self::V2),
                 "messages" | "prompt" | "input" => found = found.or(Some(Self::OpenAi)),
                 "dataframe_split" | "dataframe_records" => found = Some(Self::Mlflow),
-                // `data`: an event within, perhaps.
-                "instances" | "inputs" | "data" => found = found.or(Some(Self::V1)),
+                "examples" => found = found.or(Some(Self::TfExamples)),
+                "text_input" => found = found.or(Some(Self::Generate)),
+                "instances" | "inputs" => found = found.or(Some(Self::V1)),
                 _ => (),
             }
             scanner.skip().map(drop)
@@ -124,23 +141,34 @@ impl Route {
             "/inference.GRPCInferenceService/ModelInfer"
             | "/inference.GRPCInferenceService/ModelStreamInfer" => return unnamed(Format::V2Grpc),
             "/tensorflow.serving.PredictionService/Predict" => return unnamed(Format::TfGrpc),
+            "/tensorflow.serving.PredictionService/Classify"
+            | "/tensorflow.serving.PredictionService/Regress" => return unnamed(Format::TfExamplesGrpc),
             "/invocations" => return unnamed(Format::Mlflow),
             _ => (),
         }
         if let Some(rest) = path.strip_prefix("/v2/models/") {
-            return Self::new(Format::V2, rest.strip_suffix("/infer")?, "versions/");
+            let (named, verb) = rest.rsplit_once('/')?;
+            let format = match verb {
+                "infer" | "infer_stream" => Format::V2,
+                "generate" | "generate_stream" => Format::Generate,
+                _ => return None,
+            };
+            return Self::new(format, named, "versions/");
         }
         if let Some(rest) = path.strip_prefix("/predictions/") {
             return Self::new(Format::TorchServe, rest, "");
         }
         let rest = path.strip_prefix("/v1/models/")?;
         // Some clients write the colon as `%3A`.
-        let named =
-            [":predict", "%3Apredict", "%3apredict"].iter().find_map(|verb| rest.strip_suffix(verb))?;
+        let verbs =
+            [("predict", Format::V1), ("classify", Format::TfExamples), ("regress", Format::TfExamples)];
+        let (named, format) =
+            verbs.iter().find_map(|(verb, format)| Some((rest.strip_suffix(verb)?, *format)))?;
+        let named = [":", "%3A", "%3a"].iter().find_map(|colon| named.strip_suffix(colon))?;
         match named.split_once("/labels/") {
             // What a label stands for is known to the server alone.
-            Some((model, label)) if !label.contains('/') => Self::new(Format::V1, model, "versions/"),
-            _ => Self::new(Format::V1, named, "versions/"),
+            Some((model, label)) if !label.contains('/') => Self::new(format, model, "versions/"),
+            _ => Self::new(format, named, "versions/"),
         }
     }
 
@@ -186,6 +214,13 @@ mod tests {
         check("/v2/models/credit/versions/3/infer", Some((Format::V2, "credit", Some("3"))));
         check("/v2/models/team%2Fcredit/infer", Some((Format::V2, "team/credit", None)));
         check("/v1/models/credit/labels/stable:predict", Some((Format::V1, "credit", None)));
+        check("/v1/models/credit/versions/3:classify", Some((Format::TfExamples, "credit", Some("3"))));
+        check("/v1/models/credit%3Aregress", Some((Format::TfExamples, "credit", None)));
+        check("/v2/models/credit/versions/3/infer_stream", Some((Format::V2, "credit", Some("3"))));
+        check("/v2/models/credit/generate", Some((Format::Generate, "credit", None)));
+        check("/v2/models/credit/generate_stream", Some((Format::Generate, "credit", None)));
+        check("/tensorflow.serving.PredictionService/Classify", Some((Format::TfExamplesGrpc, "", None)));
+        check("/tensorflow.serving.PredictionService/Regress", Some((Format::TfExamplesGrpc, "", None)));
         check("/predictions/credit", Some((Format::TorchServe, "credit", None)));
         check("/predictions/credit/2.0", Some((Format::TorchServe, "credit", Some("2.0"))));
         check("/invocations", Some((Format::Mlflow, "", None)));
@@ -209,6 +244,10 @@ mod tests {
             (r#"{"inputs": [{"age": 1}]}"#, Some(Format::V1)),
             (r#"{"dataframe_split": {"data": []}}"#, Some(Format::Mlflow)),
             (r#"{"model": "m", "messages": []}"#, Some(Format::OpenAi)),
+            (r#"{"examples": [{"age": 1}]}"#, Some(Format::TfExamples)),
+            (r#"{"text_input": "Hi"}"#, Some(Format::Generate)),
+            (r#"{"specversion": "1.0", "data": {"messages": []}}"#, Some(Format::OpenAi)),
+            (r#"{"data": {"messages": []}}"#, None),
             (r#"{"error": "no"}"#, None),
             ("", None),
             ("[1]", None),
@@ -242,7 +281,7 @@ mod tests {
             "/v2/models/credit",
             "/v2/models/credit/ready",
             "/v2/models//infer",
-            "/v2/models/credit/generate",
+            "/v2/models/credit/explain",
             "/v2/repository/models/credit/load",
         ] {
             check(path, None);

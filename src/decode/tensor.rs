@@ -13,7 +13,7 @@ use super::DecodeError;
 use super::columns::Columns;
 use super::json::Scanner;
 use crate::baseline::Role;
-pub(super) use raw::{half, read_raw};
+pub(super) use raw::{half, of_bits, read_raw};
 
 /// The tensors of one message.
 #[derive(Debug)]

@@ -1,5 +1,7 @@
 mod every_format;
 mod openai;
+mod other_routes;
+mod vectors;
 
 use proptest::collection::vec;
 use proptest::prelude::*;

@@ -1,5 +1,5 @@
 //! TorchServe's `POST /predictions/{model}`: what a handler takes is its own affair, so whatever is JSON is read as rows, be it
-//! in one of KServe's envelopes or bare, and the rest (images, most often) is counted as opaque.
+//! in one of KServe's envelopes or bare, and the rest is counted as an image or as opaque.
 
 use super::columns::Columns;
 use super::json::{Kind, Scanner};
@@ -17,6 +17,9 @@ pub(super) fn response(body: &Body<'_>, columns: &mut Columns<'_>) -> Result<(),
 }
 
 fn read(body: &Body<'_>, columns: &mut Columns<'_>) -> Result<(), DecodeError> {
+    if body.is_image() {
+        return Err(DecodeError::at("image", 0));
+    }
     let mut scanner = Scanner::new(body.bytes);
     if body.is_of_type("multipart/form-data") || scanner.kind().is_err() {
         return Err(DecodeError::at("opaque", 0));

@@ -19,25 +19,16 @@ pub(super) fn response(body: &Body<'_>, columns: &mut Columns<'_>) -> Result<(),
     payload(Scanner::new(body.bytes), &["predictions", "outputs"], columns)
 }
 
-/// Rows under the first of `keys` that is there. A `CloudEvent` in structured mode has the payload under `data`.
+/// Rows under the first of `keys` that is there.
 pub(super) fn payload(
-    scanner: Scanner<'_>,
-    keys: &[&str],
-    columns: &mut Columns<'_>,
-) -> Result<(), DecodeError> {
-    object_payload(scanner, keys, columns, true)
-}
-
-fn object_payload(
     mut scanner: Scanner<'_>,
     keys: &[&str],
     columns: &mut Columns<'_>,
-    may_be_event: bool,
 ) -> Result<(), DecodeError> {
     if scanner.kind()? != Kind::Object {
         return Err(scanner.error("no_rows"));
     }
-    let (mut found, mut is_event, mut data) = (None, false, None);
+    let mut found = None;
     scanner.object(|scanner, key| {
         let rank = keys.iter().position(|known| *known == key);
         if rank.is_some() && found.is_none_or(|found| rank <= Some(found)) {
@@ -45,21 +36,9 @@ fn object_payload(
             columns.clear();
             return rows(scanner, columns);
         }
-        let value = scanner.skip()?;
-        match &*key {
-            "specversion" => is_event = true,
-            "data" => data = Some(value),
-            _ => (),
-        }
-        Ok(())
+        scanner.skip().map(drop)
     })?;
-    match (found, data) {
-        (Some(_), _) => Ok(()),
-        (None, Some(data)) if is_event && may_be_event => {
-            object_payload(scanner.within(&data), keys, columns, false)
-        }
-        _ => Err(scanner.error("no_rows")),
-    }
+    if found.is_some() { Ok(()) } else { Err(scanner.error("no_rows")) }
 }
 
 /// Rows, one after another.
@@ -76,12 +55,17 @@ pub(super) fn rows(scanner: &mut Scanner<'_>, columns: &mut Columns<'_>) -> Resu
 pub(super) fn row(scanner: &mut Scanner<'_>, columns: &mut Columns<'_>) -> Result<(), DecodeError> {
     match scanner.kind()? {
         Kind::Array => array(scanner, columns),
-        Kind::Object => object(scanner, columns),
-        Kind::Text | Kind::Number | Kind::Bool | Kind::Null => {
+        Kind::Object if !is_binary(*scanner) || columns.find("b64").is_some() => object(scanner, columns),
+        Kind::Object | Kind::Text | Kind::Number | Kind::Bool | Kind::Null => {
             columns.read(0, scanner)?;
             columns.end_rows(1, ViolationReason::Shape, scanner)
         }
     }
+}
+
+/// Whether an object is a binary value and no row: `{"b64": "…"}`.
+fn is_binary(mut scanner: Scanner<'_>) -> bool {
+    scanner.expect(b'{').and_then(|()| scanner.key()).is_ok_and(|key| key == "b64")
 }
 
 /// One row by position, or objects once more: KServe makes a table of each of those.
@@ -89,7 +73,7 @@ pub(super) fn row(scanner: &mut Scanner<'_>, columns: &mut Columns<'_>) -> Resul
 fn array(scanner: &mut Scanner<'_>, columns: &mut Columns<'_>) -> Result<(), DecodeError> {
     let mut inside = *scanner;
     inside.expect(b'[')?;
-    if inside.peek()? == b'{' {
+    if inside.peek()? == b'{' && !is_binary(inside) {
         return scanner.array(|scanner| {
             if scanner.kind()? == Kind::Object {
                 return object(scanner, columns);
@@ -98,8 +82,12 @@ fn array(scanner: &mut Scanner<'_>, columns: &mut Columns<'_>) -> Result<(), Dec
             scanner.skip().map(drop)
         });
     }
-    let n_values = values(scanner, columns, 0, 0)?;
-    if n_values > columns.width() {
+    let is_too_wide = if columns.has_vectors() {
+        columns.read_row(scanner)?
+    } else {
+        values(scanner, columns, 0, 0)? > columns.width()
+    };
+    if is_too_wide {
         columns.violate(None, ViolationReason::Shape, 1);
     }
     columns.end_rows(1, ViolationReason::Shape, scanner)
@@ -135,12 +123,12 @@ fn nested_values(
 }
 
 fn object(scanner: &mut Scanner<'_>, columns: &mut Columns<'_>) -> Result<(), DecodeError> {
-    let n_rows = block_len(*scanner)?;
     // Servers name predictions as they like: names that are none of ours stand for the columns in their order.
     let by_position = columns.role() == Role::Prediction && !knows_any(*scanner, columns)?;
+    let n_rows = block_len(*scanner, columns, by_position)?;
     let mut n_keys = 0;
     scanner.object(|scanner, key| {
-        let column = if by_position { Some(n_keys) } else { columns.find(&key) };
+        let column = if by_position { Some(columns.nth(n_keys)) } else { columns.find(&key) };
         n_keys += 1;
         let Some(column) = column else {
             columns.unexpected(&key, n_rows.unwrap_or(1) as u64);
@@ -155,20 +143,33 @@ fn object(scanner: &mut Scanner<'_>, columns: &mut Columns<'_>) -> Result<(), De
             None => columns.read(column, scanner),
         }
     })?;
-    if by_position && n_keys > columns.width() {
+    if by_position && n_keys > columns.n_values() {
         columns.violate(None, ViolationReason::Shape, n_rows.unwrap_or(1) as u64);
     }
     columns.end_rows(n_rows.unwrap_or(1), ViolationReason::MissingFeature, scanner)
 }
 
-/// The length of every value of an object, if all are arrays of one length.
-fn block_len(mut scanner: Scanner<'_>) -> Result<Option<usize>, DecodeError> {
+/// The length of every value of an object, if all are arrays of one length. A vector is an array and no block.
+fn block_len(
+    mut scanner: Scanner<'_>,
+    columns: &Columns<'_>,
+    by_position: bool,
+) -> Result<Option<usize>, DecodeError> {
     scanner.expect(b'{')?;
-    let mut len = None;
+    let (mut len, mut n_keys) = (None, 0);
     while scanner.more(len.is_none(), b'}')? {
-        scanner.key()?;
+        let key = scanner.key()?;
         if scanner.kind()? != Kind::Array {
             return Ok(None);
+        }
+        if columns.has_vectors() {
+            let column = if by_position { Some(columns.nth(n_keys)) } else { columns.find(&key) };
+            n_keys += 1;
+            if let Some(place) = column.and_then(|column| columns.vector_at(column))
+                && Columns::n_vectors_in(place, scanner)?.is_none()
+            {
+                return Ok(None);
+            }
         }
         let mut n_values = 0;
         scanner.array(|scanner| {

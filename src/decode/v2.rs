@@ -8,17 +8,37 @@ use std::ops::Range;
 
 use super::columns::Columns;
 use super::json::{Kind, MAX_DEPTH, Scanner};
-use super::tensor::{Data, Table, Tensor, dimension, read_raw};
-use super::{Body, DecodeError};
+use super::tensor::{Data, Table, Tensor, dimension, of_bits, read_raw};
+use super::{Body, DecodeError, stream};
 
 /// Reads the tensors of a request.
 pub(super) fn request(body: &Body<'_>, columns: &mut Columns<'_>) -> Result<(), DecodeError> {
-    read(body, "inputs", columns)
+    if body.json_len == Some(0) { read_one(body, columns) } else { read(body, "inputs", columns) }
 }
 
-/// Reads the tensors of a response.
+/// Reads the tensors of a response. Those of a stream (`MLServer`'s `infer_stream`) are rows one after another.
 pub(super) fn response(body: &Body<'_>, columns: &mut Columns<'_>) -> Result<(), DecodeError> {
+    if stream::is_stream(body) {
+        let part = |data| Body { bytes: &body.bytes[data], json_len: None, ..*body };
+        return stream::events(body).try_for_each(|data| read(&part(data), "outputs", columns));
+    }
     read(body, "outputs", columns)
+}
+
+/// A body that is one tensor, without anything that says so. Its type is known to the server alone, and to us where all features are numbers,
+/// the body is as long as one row of them, and its bits make sense in one type only.
+fn read_one(body: &Body<'_>, columns: &mut Columns<'_>) -> Result<(), DecodeError> {
+    if body.is_image() {
+        return Err(DecodeError::at("image", 0));
+    }
+    let width = columns.width();
+    let datatype = Some(width).filter(|width| *width > 0 && columns.are_numbers());
+    let datatype = datatype.and_then(|width| of_bits(body.bytes, width));
+    let Some(datatype) = datatype else { return Err(DecodeError::at("raw_tensor", 0)) };
+    let mut numbers = Vec::new();
+    let data = read_raw(datatype, body.bytes, 0, &mut numbers)?;
+    let tensor = Tensor { name: Cow::Borrowed(""), shape: vec![1, width], data };
+    Table { tensors: &[tensor], numbers: &numbers, json: Scanner::new(&[]) }.place(columns)
 }
 
 fn read(body: &Body<'_>, tensors_key: &str, columns: &mut Columns<'_>) -> Result<(), DecodeError> {

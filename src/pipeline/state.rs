@@ -15,7 +15,7 @@ use super::report::{
     BaselineReport, ChangeReport, FeatureReport, FeatureWindow, ModelReport, ModelWindow, RoleCounts,
     ScoreReport, ViolationReport,
 };
-use crate::baseline::{ColumnKind, Role};
+use crate::baseline::Role;
 use crate::config::{EvaluationConfig, Identity, Window};
 use crate::decode::ViolationReason;
 use crate::drift::cause::{Cause, ModelVerdict};
@@ -413,10 +413,10 @@ impl ModelState {
     }
 }
 
-/// Text is watched through its length alone.
+/// Text is watched through its length alone, a vector through its norm and distance.
 fn has_text(model: &Model) -> bool {
     let features = &model.schema.columns()[model.schema.range(Role::Feature)];
-    features.iter().any(|spec| matches!(spec.kind, ColumnKind::Text))
+    features.iter().any(|spec| spec.kind.is_watched_in_part())
 }
 
 #[cfg(test)]

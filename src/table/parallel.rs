@@ -89,6 +89,11 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// One pass more than was thought.
+    pub(crate) fn expect_pass(&mut self, files: &Prepared) {
+        self.n_bytes += files.inputs.files.iter().map(|file| file.n_bytes).sum::<u64>();
+    }
+
     /// Reads the units of a file, as many at a time as there are threads; `add` puts a table into a part, `merge` takes
     /// the parts in the order of their units, and may end it all.
     pub(crate) fn each_unit<Part, E>(

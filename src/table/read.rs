@@ -10,15 +10,20 @@ use arrow_array::types::Float64Type;
 use arrow_array::{Array, ArrayRef};
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ParquetRecordBatchReaderBuilder};
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use super::source::{Input, InputFormat, Unit};
+use super::vectors::{Vectors, item};
 use super::{Cell, Cells, Table, TableError};
 use crate::drift::decimal;
+use crate::drift::vector::element;
 
 /// Rows that are held as columns at a time.
 const BATCH_ROWS: usize = 8192;
+
+/// Numbers in lists that are held at a time: rows are fewer where they hold long ones.
+const BATCH_LISTED: usize = 1 << 20;
 
 /// What the columns of a file are, where it has some on top.
 #[derive(Clone, Debug)]
@@ -84,10 +89,11 @@ pub(crate) fn read(
             let fields = metadata.schema().fields();
             let roots = fields.iter().enumerate().filter(|(_, field)| wanted(field.name())).map(|(at, _)| at);
             let mask = ProjectionMask::roots(metadata.parquet_schema(), roots.collect::<Vec<_>>());
+            let n_rows = rows_at_a_time(&metadata, at, &mask);
             let reader = ParquetRecordBatchReaderBuilder::new_with_metadata(file, metadata)
                 .with_row_groups(vec![at])
                 .with_projection(mask)
-                .with_batch_size(BATCH_ROWS)
+                .with_batch_size(n_rows)
                 .build()
                 .map_err(|source| input.parquet_error(source))?;
             for batch in reader {
@@ -107,6 +113,19 @@ pub(crate) fn read(
             Ok(())
         }
     }
+}
+
+/// Rows of a row group that may be columns at a time. Its metadata say how many numbers its lists have.
+fn rows_at_a_time(metadata: &ArrowReaderMetadata, row_group: usize, mask: &ProjectionMask) -> usize {
+    let row_group = metadata.metadata().row_group(row_group);
+    let leaves = row_group.columns().iter().enumerate();
+    let listed = leaves
+        .filter(|(at, leaf)| mask.leaf_included(*at) && leaf.column_descr().max_rep_level() > 0)
+        .map(|(_, leaf)| u64::try_from(leaf.num_values()).unwrap_or(0))
+        .sum::<u64>();
+    let n_rows = u64::try_from(row_group.num_rows()).unwrap_or(0).max(1);
+    let per_row = usize::try_from(listed.div_ceil(n_rows)).unwrap_or(usize::MAX);
+    (BATCH_LISTED / per_row.max(1)).clamp(1, BATCH_ROWS)
 }
 
 fn read_csv(
@@ -154,7 +173,11 @@ fn typed_cells(array: &ArrayRef) -> Result<Cells, String> {
             }))
         }
         DataType::Null => Ok(Cells::Numbers(vec![f64::NAN; array.len()])),
-        other => Err(format!("values of type {other}, which is no number, text or boolean")),
+        other if item(other).is_some() => match Vectors::of(array) {
+            Some(vectors) => vectors.map(Cells::Vectors),
+            None => Err(format!("values of type {other}, which are no lists of numbers")),
+        },
+        other => Err(format!("values of type {other}, which is no number, text, boolean or list of numbers")),
     }
 }
 
@@ -183,7 +206,7 @@ fn read_jsonl(
                 continue;
             }
             if cell == Cell::Nested {
-                let found = format!("a list or an object in line {line}");
+                let found = format!("an object, or a list of something else than numbers, in line {line}");
                 return Err(TableError::Column { path: input.name(), column: name.into(), found });
             }
             let at = *names.entry(name).or_insert_with_key(|name| {
@@ -265,8 +288,15 @@ impl<'de> Deserialize<'de> for Cell {
             }
 
             fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Cell, A::Error> {
-                while seq.next_element::<IgnoredAny>()?.is_some() {}
-                Ok(Cell::Nested)
+                let mut numbers = Some(Vec::new());
+                while let Some(cell) = seq.next_element::<Cell>()? {
+                    match (&mut numbers, cell) {
+                        (Some(numbers), Cell::Number(number)) => numbers.push(element(number)),
+                        (Some(numbers), Cell::Missing) => numbers.push(f32::NAN),
+                        _ => numbers = None,
+                    }
+                }
+                Ok(numbers.map_or(Cell::Nested, |numbers| Cell::Vector(numbers.into())))
             }
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Cell, A::Error> {

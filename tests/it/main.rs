@@ -15,4 +15,5 @@ mod proxy;
 mod real;
 mod replay;
 mod support;
+mod vectors;
 mod wire;

@@ -36,14 +36,14 @@ pub async fn run_python(python: &Path, program: &str, args: &[&str]) -> Value {
 }
 
 /// A real model server; ends when dropped, and with the test run if that is killed (its standard input closes).
-struct ModelServer {
+pub struct ModelServer {
     _process: Child,
     _log: Lines<BufReader<ChildStdout>>,
     report: Value,
 }
 
 impl ModelServer {
-    async fn start(python: &Path, program: &str, models: &Path) -> Self {
+    pub async fn start(python: &Path, program: &str, models: &Path) -> Self {
         let mut process = Command::new(python)
             .arg(python_file(program))
             .args([models.as_os_str(), "--stop-with-stdin".as_ref()])
@@ -67,7 +67,7 @@ impl ModelServer {
     }
 
     /// Where it speaks `http` or `grpc`.
-    fn addr(&self, protocol: &str) -> std::net::SocketAddr {
+    pub fn addr(&self, protocol: &str) -> std::net::SocketAddr {
         let port = self.report[protocol].as_u64().and_then(|port| u16::try_from(port).ok()).expect("a port");
         ([127, 0, 0, 1], port).into()
     }
@@ -266,7 +266,14 @@ fn drifted(model: &ModelReport, recount: &Value) {
 #[tokio::test]
 async fn mlserver_is_served_unchanged_and_counted_exactly() {
     let python = from_env("DRIFTD_TEST_MLSERVER_PYTHON");
-    let scenarios = ["mlserver-np", "mlserver-pd", "triton-mlserver", "raw-mlserver-v2"];
+    let scenarios = [
+        "mlserver-np",
+        "mlserver-pd",
+        "triton-mlserver",
+        "raw-mlserver-v2",
+        "raw-mlserver-stream",
+        "raw-mlserver-generate",
+    ];
     check_against(&python, ("serve_mlserver.py", "http"), &scenarios, "plain", quiet).await;
 }
 
@@ -289,6 +296,7 @@ async fn kserves_python_server_is_served_unchanged_and_counted_exactly() {
         "triton-kserve",
         "triton-kserve-binary",
         "raw-v1-inputs",
+        "raw-kserve-event",
     ];
     check_against(&python, ("serve_kserve.py", "http"), &scenarios, "plain", quiet).await;
 }

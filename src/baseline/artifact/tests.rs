@@ -67,7 +67,7 @@ fn fields_of_a_later_minor_version_are_passed_over() {
 fn files_that_cannot_be_used_are_refused_with_a_reason() {
     check_refused("/format", json!("driftd.baseline/v2"), "format", &["v2", "rebuild"]);
     check_refused("/format", json!(1), "json", &["driftd baseline build"]);
-    check_refused("/features/0/kind", json!("vector"), "kind", &["age", "vector", "update driftd"]);
+    check_refused("/features/0/kind", json!("image"), "kind", &["age", "image", "update driftd"]);
     check_refused("/features/0/edges/1", json!(10.0), "invalid", &["age", "edges"]);
     check_refused("/features/0/edges", Value::Null, "invalid", &["age", "`edges` is missing"]);
     check_refused("/features/0/group_starts", json!([0, 9]), "invalid", &["age", "group_starts"]);

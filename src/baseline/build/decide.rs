@@ -4,11 +4,12 @@ use std::fmt;
 
 use super::passes::Profiled;
 use super::profile::{MAX_DISTINCT_TEXTS, Profile};
+use super::vectors::Measured;
 use super::{BuildError, BuildOptions, role};
 use crate::baseline::count::Counter;
 use crate::baseline::feature::{Distribution, FeatureBaseline, Moments};
 use crate::baseline::schema::hash_category;
-use crate::baseline::{Baseline, Categories, Role};
+use crate::baseline::{Baseline, Categories, Role, VectorColumn};
 use crate::drift::binning::{edges_from_weighted, groups_from_counts};
 use crate::drift::score::Bins;
 use crate::drift::{BinEdges, Groups, Histogram};
@@ -53,6 +54,8 @@ impl fmt::Display for Why {
 /// What a column is to be counted as.
 #[derive(Debug)]
 pub(super) struct Plan {
+    /// The column of the table.
+    source: String,
     decision: Decision,
     bins: PlannedBins,
 }
@@ -63,6 +66,12 @@ enum PlannedBins {
         edges: BinEdges,
         groups: Option<Groups>,
         of_text: bool,
+        moments: Moments,
+    },
+    Vectors {
+        of: VectorColumn,
+        edges: BinEdges,
+        groups: Option<Groups>,
         moments: Moments,
     },
     Booleans,
@@ -92,16 +101,23 @@ impl Kind {
     }
 }
 
-/// A plan for every column that is not left out.
+/// A plan for every column that is not left out, and one for each number that is made of a vector.
 pub(super) fn plans(
     profiled: &Profiled,
+    measured: &[Measured],
     options: &BuildOptions,
     edges_from: Option<&Baseline>,
 ) -> Result<Vec<Plan>, BuildError> {
     check_names(profiled, options)?;
-    let plan =
-        |(name, profile): &(std::sync::Arc<str>, Profile)| Plan::new(name, profile, options, edges_from);
-    let plans = profiled.columns.iter().map(plan).collect::<Result<Vec<_>, _>>()?;
+    let mut plans = Vec::with_capacity(profiled.columns.len());
+    for (name, profile) in &profiled.columns {
+        match measured.iter().find(|vector| vector.column == *name) {
+            Some(vector) => plans.extend(
+                vector.numbers.iter().map(|(of, profile)| Plan::of_vector(of, profile, options, edges_from)),
+            ),
+            None => plans.push(Plan::new(name, profile, options, edges_from)?),
+        }
+    }
     if plans.is_empty() { Err(BuildError::NoColumns) } else { Ok(plans) }
 }
 
@@ -140,7 +156,8 @@ impl Plan {
                 problem: "the baseline of `--edges-from` has no such column in that role".to_owned(),
             })?;
             let bins = PlannedBins::of(feature, profile);
-            return Ok(Self { decision: decision(feature.kind().as_str(), Why::EdgesFrom), bins });
+            let decision = decision(feature.kind().as_str(), Why::EdgesFrom);
+            return Ok(Self { source: column.to_owned(), decision, bins });
         }
         let (kind, why) = match asked(column, options) {
             Some(kind) => (kind, Why::Asked),
@@ -148,15 +165,7 @@ impl Plan {
         };
         let bins = match kind {
             Kind::Numeric => {
-                let (mut weighted, moments) = (profile.quantiles.weighted(), profile.sums.moments());
-                // Quantiles of a sketch end short of the range, which the guards are to be beyond.
-                if let Some((first, _)) = weighted.first_mut() {
-                    *first = first.min(moments.min);
-                }
-                if let Some((last, _)) = weighted.last_mut() {
-                    *last = last.max(moments.max);
-                }
-                let edges = edges_from_weighted(&weighted, options.max_bins);
+                let (edges, moments) = edges_of(profile, options);
                 PlannedBins::Numbers { edges, groups: None, of_text: false, moments }
             }
             Kind::Text => {
@@ -176,16 +185,40 @@ impl Plan {
                 PlannedBins::Categories { names, are_hashes: false }
             }
         };
-        Ok(Self { decision: decision(kind.as_str(), why), bins })
+        Ok(Self { source: column.to_owned(), decision: decision(kind.as_str(), why), bins })
     }
 
-    pub(super) fn name(&self) -> &str {
-        &self.decision.column
+    /// That of a number that is made of a vector.
+    fn of_vector(
+        of: &VectorColumn,
+        profile: &Profile,
+        options: &BuildOptions,
+        edges_from: Option<&Baseline>,
+    ) -> Self {
+        let (source, role) = (of.vector.to_string(), role(options, &of.vector));
+        let theirs = edges_from.and_then(|baseline| baseline.find(role, &of.name()));
+        let (edges, groups, why) = if let Some(Bins::Numeric { edges, groups, .. }) =
+            theirs.map(|feature| feature.reference().bins())
+        {
+            (edges.clone(), Some(groups.clone()), Why::EdgesFrom)
+        } else {
+            let words = format!("lists of {} numbers: their {}", of.dimension, of.measure.as_str());
+            (edges_of(profile, options).0, None, Why::Looks(words))
+        };
+        let decision = Decision { column: of.name(), role, kind: "vector", why };
+        let moments = profile.sums.moments();
+        Self { source, decision, bins: PlannedBins::Vectors { of: of.clone(), edges, groups, moments } }
+    }
+
+    /// The column of the table.
+    pub(super) fn source(&self) -> &str {
+        &self.source
     }
 
     pub(super) fn counter(&self) -> Counter {
         match &self.bins {
             PlannedBins::Numbers { edges, of_text, .. } => Counter::numbers(edges, *of_text),
+            PlannedBins::Vectors { edges, of, .. } => Counter::vectors(edges, of.clone()),
             PlannedBins::Booleans => Counter::Booleans,
             PlannedBins::Categories { names, are_hashes } => {
                 let names = names.iter().map(String::as_str);
@@ -209,6 +242,10 @@ impl Plan {
             PlannedBins::Numbers { edges, groups, of_text, moments } => {
                 let groups = groups.unwrap_or_else(|| groups_from_counts(counts.bins(), options.max_groups));
                 FeatureBaseline::numbers(id, of_text, moments, (edges, groups), counts)
+            }
+            PlannedBins::Vectors { of, edges, groups, moments } => {
+                let groups = groups.unwrap_or_else(|| groups_from_counts(counts.bins(), options.max_groups));
+                FeatureBaseline::vectors(of, self.decision.role, moments, (edges, groups), counts)
             }
             PlannedBins::Booleans => FeatureBaseline::categories(id, Distribution::Booleans, counts),
             PlannedBins::Categories { names, are_hashes } => {
@@ -246,9 +283,24 @@ impl PlannedBins {
             (Distribution::Categories { names, hashed }, _) => {
                 Self::Categories { names: names.clone(), are_hashes: *hashed }
             }
-            (Distribution::Booleans | Distribution::Numbers { .. }, _) => Self::Booleans,
+            (Distribution::Booleans | Distribution::Numbers { .. } | Distribution::Vectors { .. }, _) => {
+                Self::Booleans
+            }
         }
     }
+}
+
+/// Edges of a column of numbers, and their moments.
+fn edges_of(profile: &Profile, options: &BuildOptions) -> (BinEdges, Moments) {
+    let (mut weighted, moments) = (profile.quantiles.weighted(), profile.sums.moments());
+    // Quantiles of a sketch end short of the range, which the guards are to be beyond.
+    if let Some((first, _)) = weighted.first_mut() {
+        *first = first.min(moments.min);
+    }
+    if let Some((last, _)) = weighted.last_mut() {
+        *last = last.max(moments.max);
+    }
+    (edges_from_weighted(&weighted, options.max_bins), moments)
 }
 
 fn asked(column: &str, options: &BuildOptions) -> Option<Kind> {

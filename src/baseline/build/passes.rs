@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use super::decide::Plan;
 use super::profile::Profile;
+use super::vectors::Measured;
 use super::{BuildError, BuildOptions};
 use crate::baseline::count::Counter;
 use crate::drift::Histogram;
-use crate::table::{Prepared, Progress, Reader};
+use crate::table::{Cell, Cells, Prepared, Progress, Reader, list_of_numbers};
 
 /// What the first pass found.
 #[derive(Debug, Default)]
@@ -78,11 +79,43 @@ impl<'a> Passes<'a> {
         Ok(profiled)
     }
 
-    /// The second pass: a histogram a plan.
+    /// A pass over the columns of vectors, where there are some: norms and distances.
+    pub(super) fn measure(&mut self, mut columns: Vec<Measured>) -> Result<Vec<Measured>, BuildError> {
+        if columns.is_empty() {
+            return Ok(columns);
+        }
+        self.reader.expect_pass(self.files);
+        let zero: Vec<_> = columns.iter().map(Measured::zero).collect();
+        for file in self.files.iter() {
+            self.reader.each_unit(
+                &file,
+                &|name| zero.iter().any(|column| *column.column == *name),
+                |part: &mut Vec<Measured>, table| {
+                    if part.is_empty() {
+                        *part = zero.iter().map(Measured::zero).collect();
+                    }
+                    for (name, cells) in &table.columns {
+                        if let Some(column) = part.iter_mut().find(|column| column.column == *name) {
+                            measure(column, cells);
+                        }
+                    }
+                },
+                |part| {
+                    columns.iter_mut().zip(part).for_each(|(column, more)| column.merge(more));
+                    Ok::<_, BuildError>(())
+                },
+            )?;
+        }
+        Ok(columns)
+    }
+
+    /// The last pass: a histogram a plan.
     pub(super) fn count(&self, plans: &[Plan], profiled: &Profiled) -> Result<Vec<Histogram>, BuildError> {
         let counters: Vec<_> = plans.iter().map(Plan::counter).collect();
-        let by_name: HashMap<&str, usize> =
-            plans.iter().enumerate().map(|(at, plan)| (plan.name(), at)).collect();
+        let mut by_name: HashMap<&str, Vec<usize>> = HashMap::new();
+        for (at, plan) in plans.iter().enumerate() {
+            by_name.entry(plan.source()).or_default().push(at);
+        }
         let zero = || counters.iter().map(Counter::zero).collect::<Vec<_>>();
         let mut counts = zero();
         for (file, &n_expected) in self.files.iter().zip(&profiled.rows_by_file) {
@@ -96,7 +129,7 @@ impl<'a> Passes<'a> {
                         part.0 = zero();
                     }
                     for (name, cells) in &table.columns {
-                        if let Some(&at) = by_name.get(&**name) {
+                        for &at in by_name.get(&**name).into_iter().flatten() {
                             counters[at].count(cells, 0..cells.len(), &mut part.0[at]);
                         }
                     }
@@ -117,5 +150,20 @@ impl<'a> Passes<'a> {
             histogram.add(&Histogram::from_parts(&vec![0; histogram.n_bins()], n_absent, 0));
         }
         Ok(counts)
+    }
+}
+
+fn measure(column: &mut Measured, cells: &Cells) {
+    match cells {
+        Cells::Vectors(vectors) => column.add(&mut (0..vectors.len()).filter_map(|at| vectors.get(at))),
+        Cells::Mixed(cells) => column.add(&mut cells.iter().filter_map(|cell| match cell {
+            Cell::Vector(list) => Some(&**list),
+            _ => None,
+        })),
+        Cells::Untyped(texts) => {
+            let lists: Vec<_> = texts.iter().flatten().filter_map(list_of_numbers).collect();
+            column.add(&mut lists.iter().map(|list| &**list));
+        }
+        Cells::Numbers(_) | Cells::Booleans(_) | Cells::Texts(_) => (),
     }
 }

@@ -5,10 +5,14 @@ use std::collections::HashMap;
 use arrow_array::Array;
 
 use super::quantiles::{Quantiles, Sums};
-use crate::table::{Cell, Cells, Untyped, meaning};
+use super::vectors::VectorSums;
+use crate::table::{Cell, Cells, Untyped, list_of_numbers, meaning};
 
 /// Distinct texts that are counted one by one.
 pub(super) const MAX_DISTINCT_TEXTS: usize = 100_000;
+
+/// A list in a CSV file that is longer than that is no category.
+const MAX_LISTED_TEXT: usize = 256;
 
 /// Lengths of texts that are told apart, in characters.
 const MAX_LENGTH: usize = 4096;
@@ -32,6 +36,10 @@ pub(super) struct Profile {
     pub(super) texts: Texts,
     /// Counts by length; the last is for all that are longer.
     pub(super) lengths: Vec<u64>,
+    /// Lists of numbers.
+    pub(super) vectors: VectorSums,
+    /// Texts of a CSV file among them, which are counted as texts too.
+    pub(super) n_list_texts: u64,
     scratch: Vec<f64>,
 }
 
@@ -80,13 +88,25 @@ impl Profile {
                         Untyped::Missing => continue,
                         Untyped::Number(number) => numbers.push(number),
                         Untyped::Boolean(_) => self.n_boolean_words += 1,
-                        Untyped::Text => self.n_texts += 1,
+                        Untyped::Text => {
+                            self.n_texts += 1;
+                            if let Some(list) = list_of_numbers(text) {
+                                self.n_list_texts += 1;
+                                self.vectors.add(&list);
+                                if text.len() > MAX_LISTED_TEXT {
+                                    self.texts.0 = None; // thousands of long lists would be held for nothing
+                                }
+                            }
+                        }
                     }
                     self.texts.add(text, 1);
                     self.add_length(text);
                 }
                 self.add_numbers(&numbers);
                 self.scratch = numbers;
+            }
+            Cells::Vectors(vectors) => {
+                (0..vectors.len()).filter_map(|at| vectors.get(at)).for_each(|list| self.vectors.add(list));
             }
             Cells::Mixed(cells) => {
                 let mut numbers = std::mem::take(&mut self.scratch);
@@ -97,6 +117,7 @@ impl Profile {
                         Cell::Number(number) => numbers.push(*number),
                         Cell::Boolean(_) => self.n_booleans += 1,
                         Cell::Text(text) => self.add_text(text),
+                        Cell::Vector(list) => self.vectors.add(list),
                     }
                 }
                 self.add_numbers(&numbers);
@@ -116,16 +137,19 @@ impl Profile {
         self.sums.merge(later.sums);
         self.quantiles.merge(later.quantiles);
         self.texts.merge(later.texts);
+        self.vectors.merge(&later.vectors);
+        self.n_list_texts += later.n_list_texts;
         self.lengths.resize(self.lengths.len().max(later.lengths.len()), 0);
         self.lengths.iter_mut().zip(&later.lengths).for_each(|(n, more)| *n += more);
     }
 
     /// Cells with a value.
     pub(super) fn n_values(&self) -> u64 {
-        self.n_numbers + self.n_booleans + self.n_texts + self.n_boolean_words
+        let n_lists = self.vectors.n_lists - self.n_list_texts;
+        self.n_numbers + self.n_booleans + self.n_texts + self.n_boolean_words + n_lists
     }
 
-    fn add_numbers(&mut self, numbers: &[f64]) {
+    pub(super) fn add_numbers(&mut self, numbers: &[f64]) {
         let n_missing = numbers.iter().filter(|number| number.is_nan()).count();
         let n_finite = numbers.iter().filter(|number| number.is_finite()).count();
         self.n_numbers += (numbers.len() - n_missing) as u64;

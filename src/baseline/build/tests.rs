@@ -167,7 +167,7 @@ fn bad_input_is_refused_with_what_where_and_what_to_do() {
     write(&directory, "table.xlsx", "PK");
     write(&directory, "not.parquet", "PAR?");
     write(&directory, "bad.jsonl", "{\"x\": 1}\n\n{\"x\": NaN}\n");
-    write(&directory, "list.jsonl", "{\"x\": 1}\n{\"x\": [1]}\n");
+    write(&directory, "list.jsonl", "{\"x\": 1}\n{\"x\": [\"a\"]}\n");
     write(&directory, "latin1.csv", "x\n1\n");
     std::fs::write(directory.path().join("latin1.csv"), b"x\n\xe4\xf6\n").unwrap();
     refused(&["a.csv", "b.csv"], &["b.csv", "y"]);
@@ -315,11 +315,13 @@ fn json_lines_may_leave_columns_out() {
 }
 
 #[test]
-fn lists_in_parquet_are_refused_by_name() {
+fn lists_of_something_else_than_numbers_are_refused_by_name() {
     let directory = TempDir::new().unwrap();
     let path = directory.path().join("t.parquet");
     let list: ArrayRef =
-        Arc::new(ListArray::from_iter_primitive::<arrow_array::types::Int32Type, _, _>([Some([Some(1)])]));
+        Arc::new(ListArray::from_nested_iter::<arrow_array::builder::StringBuilder, _, _, _>([Some([
+            Some("a"),
+        ])]));
     let number: ArrayRef = Arc::new(Int32Array::from(vec![1]));
     write_parquet(&path, &RecordBatch::try_from_iter([("embedding", list), ("x", number)]).unwrap());
     let file = [path.display().to_string()];

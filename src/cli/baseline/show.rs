@@ -47,7 +47,8 @@ pub(super) fn description(baseline: &Baseline, decisions: &[Decision]) -> String
 /// Smallest, largest, mean, spread; for categories the most frequent and how many there are.
 fn range(feature: &FeatureBaseline) -> [String; 4] {
     match feature.distribution() {
-        Distribution::Numbers { moments: Moments { min, max, mean, std }, .. } => {
+        Distribution::Numbers { moments: Moments { min, max, mean, std }, .. }
+        | Distribution::Vectors { moments: Moments { min, max, mean, std }, .. } => {
             [*min, *max, *mean, *std].map(short)
         }
         Distribution::Booleans => ["false".to_owned(), "true".to_owned(), String::new(), String::new()],

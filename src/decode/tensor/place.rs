@@ -1,9 +1,14 @@
 //! Which column of the model each value of a table of tensors belongs to.
 
+use std::borrow::Cow;
+
 use super::{Data, Table, Tensor};
+use crate::baseline::VectorPlace;
 use crate::decode::columns::Columns;
+use crate::decode::json::Kind;
 use crate::decode::v2::for_each_leaf;
 use crate::decode::{DecodeError, ViolationReason};
+use crate::drift::vector::element;
 
 /// How a tensor divides into rows: its data is `n_rows` times `width` values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,8 +20,10 @@ struct Layout {
 /// Where the values of a tensor go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Target {
-    /// A column for each, from this one on.
+    /// The cells of a row by position, from this one on.
     From(usize),
+    /// A vector of another dimension, by its first column.
+    NoVector(usize),
     /// The columns `name[0]`, `name[1]` and so on.
     Indexed,
     /// Nowhere: the model has no such column.
@@ -94,18 +101,30 @@ impl Table<'_> {
             columns.unexpected(&tensor.name, n_rows as u64);
             return Ok(());
         }
+        if let Target::NoVector(column) = target {
+            if let Some(place) = columns.vector_at(column).filter(|_| !columns.is_begun(column)) {
+                (0..n_rows).for_each(|_| columns.no_vector(place, ViolationReason::Shape));
+            }
+            return Ok(());
+        }
         // A tensor of any width takes no more room here than the model has columns.
+        let n_cells = columns.width();
         let mut targets: Vec<Option<usize>> = (0..width)
             .map_while(|at| match target {
-                Target::From(start) => (start + at < columns.width()).then_some(Some(start + at)),
+                Target::From(start) => (start + at < n_cells).then(|| columns.column_of_cell(start + at)),
                 Target::Indexed => Some(columns.find(&format!("{}[{at}]", tensor.name))),
-                Target::Unexpected => None,
+                Target::Unexpected | Target::NoVector(_) => None,
             })
             .collect();
         for target in &mut targets {
             if let Some(column) = target.take_if(|column| columns.is_begun(*column)) {
                 columns.violate(Some(column), ViolationReason::Shape, n_rows as u64); // a tensor is there twice
             }
+        }
+        if let Target::From(start) = target
+            && columns.has_vectors()
+        {
+            self.write_vectors(tensor, layout, start, columns)?;
         }
         let target_of = |idx: usize| {
             let column = targets.get(idx % width.max(1)).copied().flatten();
@@ -148,11 +167,70 @@ impl Table<'_> {
         }
         Ok(())
     }
+
+    /// The vectors that begin in the cells of a tensor, row by row.
+    fn write_vectors(
+        &self,
+        tensor: &Tensor<'_>,
+        Layout { n_rows, width }: Layout,
+        start: usize,
+        columns: &mut Columns<'_>,
+    ) -> Result<(), DecodeError> {
+        let cells = start..start.saturating_add(width);
+        let begin_here = |place: &&VectorPlace| cells.contains(&place.first_cell);
+        let mut places = columns.vectors().iter().filter(begin_here).peekable();
+        if places.peek().is_none() {
+            return Ok(());
+        }
+        let values = tensor.as_numbers(self)?;
+        let mut numbers = Vec::new();
+        for place in places {
+            if columns.is_begun(place.columns.start) {
+                columns.violate(Some(place.columns.start), ViolationReason::Shape, n_rows as u64);
+                continue;
+            }
+            let first = place.first_cell - start;
+            // What is all of a wider row is no vector with something behind it.
+            let len = if columns.is_one_vector() { width } else { place.dimension.min(width - first) };
+            for row in values.chunks_exact(width).take(n_rows) {
+                numbers.clear();
+                numbers.extend(row[first..][..len].iter().copied().map(element));
+                columns.vector(place, &numbers);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Tensor<'_> {
+    /// Its values as numbers, `NaN` for what is none.
+    fn as_numbers<'n>(&self, table: &Table<'n>) -> Result<Cow<'n, [f64]>, DecodeError> {
+        let mut numbers = Vec::new();
+        match &self.data {
+            Data::Numbers(range) => return Ok(table.numbers[range.clone()].into()),
+            Data::Json { text, .. } => for_each_leaf(&mut table.json.within(text), 0, &mut |scanner| {
+                let number = match scanner.kind()? {
+                    Kind::Number => scanner.number()?,
+                    _ => scanner.skip().map(|_| f64::NAN)?,
+                };
+                numbers.push(number);
+                Ok(())
+            })?,
+            Data::Texts(texts) => numbers.resize(texts.len(), f64::NAN),
+            Data::Booleans(booleans) => {
+                numbers.extend(booleans.iter().map(|boolean| f64::from(u8::from(*boolean != 0))));
+            }
+        }
+        Ok(numbers.into())
+    }
 }
 
 fn by_name(tensor: &Tensor<'_>, layout: Layout, columns: &Columns<'_>) -> Target {
-    match columns.find(&tensor.name) {
-        Some(column) if layout.width <= 1 => Target::From(column),
+    let column = columns.find(&tensor.name);
+    match column.map(|column| (column, columns.vector_at(column))) {
+        Some((column, Some(place))) if layout.width != place.dimension => Target::NoVector(column),
+        Some((_, Some(place))) => Target::From(place.first_cell),
+        Some((column, None)) if layout.width <= 1 => Target::From(columns.cell_of_column(column)),
         _ if columns.find(&format!("{}[0]", tensor.name)).is_some() => Target::Indexed,
         _ => Target::Unexpected,
     }
@@ -169,6 +247,14 @@ fn layout(tensor: &Tensor<'_>, columns: &mut Columns<'_>) -> Layout {
     let width =
         tensor.shape.iter().skip(1).fold(1usize, |product, &dimension| product.saturating_mul(dimension));
     let n_rows = tensor.shape.first().copied().unwrap_or(1);
+    // One vector by name, without a dimension for rows.
+    if columns.has_vectors()
+        && tensor.shape.len() < 2
+        && let Some(place) = columns.find(&tensor.name).and_then(|column| columns.vector_at(column))
+        && place.dimension == n_values
+    {
+        return Layout { n_rows: 1, width: n_values };
+    }
     if n_values == 0 && (n_rows == 0 || width == 0) {
         return Layout { n_rows: 0, width: width.min(columns.width()) };
     }

@@ -46,6 +46,31 @@ pub(in crate::decode) fn read_raw<'a>(
     if known { Ok(Data::Numbers(start..numbers.len())) } else { Err(DecodeError::at("binary_size", offset)) }
 }
 
+/// The type of `width` numbers, if their bits make sense in one alone: floats of everyday size (from 1e-19 to 9e18; zero, infinity and the
+/// usual `NaN` too) and small whole numbers look nothing like each other.
+pub(in crate::decode) fn of_bits(bytes: &[u8], width: usize) -> Option<&'static str> {
+    let is_everyday = |exponent: u64, bias: u64| exponent.abs_diff(bias) < 64;
+    if bytes.len() == width.checked_mul(4)? {
+        let cells = || bytes.as_chunks().0.iter().map(|cell| u32::from_le_bytes(*cell));
+        let is_float = |bits: u32| {
+            let rest = bits << 1; // without the sign
+            rest == 0 || rest == 0xff << 24 || rest == 0x1ff << 23 || is_everyday(u64::from(rest >> 24), 127)
+        };
+        let is_integer = |bits: u32| bits.cast_signed().unsigned_abs() < 1 << 23;
+        if cells().all(is_float) { Some("FP32") } else { cells().all(is_integer).then_some("INT32") }
+    } else if bytes.len() == width.checked_mul(8)? {
+        let cells = || bytes.as_chunks().0.iter().map(|cell| u64::from_le_bytes(*cell));
+        let is_float = |bits: u64| {
+            let rest = bits << 1;
+            rest == 0 || rest == 0x7ff << 53 || rest == 0xfff << 52 || is_everyday(rest >> 53, 1023)
+        };
+        let is_integer = |bits: u64| bits.cast_signed().unsigned_abs() < 1 << 52;
+        if cells().all(is_float) { Some("FP64") } else { cells().all(is_integer).then_some("INT64") }
+    } else {
+        None
+    }
+}
+
 /// `false` if the bytes are no whole number of cells.
 fn cells<const N: usize>(bytes: &[u8], numbers: &mut Vec<f64>, number: impl Fn([u8; N]) -> f64) -> bool {
     let (cells, rest) = bytes.as_chunks::<N>();
@@ -122,6 +147,31 @@ mod tests {
         for cut in [1, 3, 5, 8, 16] {
             let error = read_raw("BYTES", &bytes[..cut], 100, &mut Vec::new()).unwrap_err();
             assert_eq!((error.kind(), error.offset() >= 100), ("binary_size", true), "{cut}");
+        }
+    }
+
+    #[test]
+    fn bits_tell_floats_from_whole_numbers() {
+        let singles =
+            |numbers: &[f32]| numbers.iter().flat_map(|number| number.to_le_bytes()).collect::<Vec<_>>();
+        let doubles =
+            |numbers: &[f64]| numbers.iter().flat_map(|number| number.to_le_bytes()).collect::<Vec<_>>();
+        let words =
+            |numbers: &[i32]| numbers.iter().flat_map(|number| number.to_le_bytes()).collect::<Vec<_>>();
+        let longs =
+            |numbers: &[i64]| numbers.iter().flat_map(|number| number.to_le_bytes()).collect::<Vec<_>>();
+        for (bytes, expected) in [
+            (singles(&[0.0, -1.5, 1e6, f32::NAN, f32::NEG_INFINITY]), Some("FP32")),
+            (words(&[0, -1, 31, 52_000, -4]), Some("INT32")),
+            (words(&[1, 2, 3, 4, 1_065_353_216]), None),
+            (doubles(&[0.0, -1.5, 1e-9, f64::NAN, f64::INFINITY]), Some("FP64")),
+            (longs(&[0, -1, 31, 52_000, -4]), Some("INT64")),
+            (longs(&[1, 2, 3, 4, i64::MAX]), None),
+            (vec![1; 5], None),
+            (vec![1; 10], None),
+            (vec![1; 21], None),
+        ] {
+            assert_eq!(of_bits(&bytes, 5), expected, "{bytes:?}");
         }
     }
 

@@ -276,6 +276,29 @@ def raw_v2(call: Call, path: str) -> np.ndarray:
     return values.reshape(output["shape"]) if values.dtype.kind != "U" else values
 
 
+def raw_stream(call: Call) -> np.ndarray:
+    """MLServer's answers as server-sent events; a runtime that streams nothing of its own answers one."""
+    values = call.matrix()
+    tensor = {"name": "x", "shape": list(values.shape), "datatype": "FP64", "data": values.flatten().tolist()}
+    answer = requests.post(
+        f"{call.url}/v2/models/{call.model.name}/infer_stream",
+        json={"id": call.id, "inputs": [tensor]},
+        headers={"Accept-Encoding": "identity"},  # MLServer cannot compress a stream
+        timeout=60,
+    )
+    answer.raise_for_status()
+    (event,) = answer.text.removesuffix("\n\n").split("\n\n")
+    (output,) = json.loads(event.removeprefix("data: "))["outputs"]
+    return np.array(output["data"]).reshape(output["shape"])
+
+
+def raw_event(call: Call) -> np.ndarray:
+    """A CloudEvent in structured mode, by its keys alone: KServe answers it as it would without."""
+    event = {"specversion": "1.0", "id": call.id, "source": "/drive", "type": "test", "time": "2026-01-02T03:04:05Z"}
+    event["data"] = {"instances": rows_with_null(call.matrix())}
+    return np.array(raw_post(call, f"/v1/models/{call.model.name}:predict", event)["predictions"])
+
+
 def raw_failing(call: Call, path: str) -> None:
     """A request the server refuses: rows one feature too narrow. Its answer has to come through like any other."""
     values = call.matrix()[:, 1:]
@@ -301,6 +324,10 @@ SCENARIOS = {
     ),
     "raw-mlserver-v2": Scenario(
         lambda call: raw_v2(call, "/v2/models/{}/versions/1/infer"), ("diabetes",), ALL_KINDS, RAW
+    ),
+    "raw-mlserver-stream": Scenario(raw_stream, ("diabetes",), client=RAW),
+    "raw-mlserver-generate": Scenario(
+        lambda call: raw_v2(call, "/v2/models/{}/generate"), ("diabetes",), client=RAW
     ),
     "raw-mlserver-refused": Scenario(
         lambda call: raw_failing(call, "/v2/models/{}/infer"), ("diabetes",), ("plain",), RAW, status=500
@@ -329,6 +356,7 @@ SCENARIOS = {
     "raw-v1-instances": Scenario(lambda call: raw_v1(call, "instances"), ("iris", "digits"), client=RAW),
     "raw-v1-inputs": Scenario(lambda call: raw_v1(call, "inputs"), ("diabetes",), ALL_KINDS, RAW),
     "raw-kserve-v2": Scenario(lambda call: raw_v2(call, "/v2/models/{}/infer"), ("diabetes",), ALL_KINDS, RAW),
+    "raw-kserve-event": Scenario(raw_event, ("diabetes",), ALL_KINDS, RAW),
     "raw-kserve-refused": Scenario(
         lambda call: raw_failing(call, "/v2/models/{}/infer"), ("diabetes",), ("plain",), RAW, status=500
     ),

@@ -3,17 +3,19 @@
 //! An [`Entry`] is shared by whoever holds a part of the exchange: the call itself, the request body on its way up and
 //! the response body on its way down. When the last of them is gone, however that came about, the entry is settled.
 
+
+mod copy;
+
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode};
-use http_body::Frame;
 use tokio::time::Instant;
 
-use crate::decode::{BodyHeaders, Route};
+use crate::decode::Route;
 use crate::pipeline::{Exchange, Intake, MirrorBudget, MirrorError, MirroredBody, Refused};
 use crate::telemetry::{DropReason, Outcome, TapMetrics};
+pub(super) use copy::{BodyCopy, Side};
 
 /// What the exchanges of one tap have in common.
 #[derive(Debug)]
@@ -227,104 +229,4 @@ impl Books {
 /// Whether a gRPC call failed: its HTTP status is 200 all the same.
 fn grpc_failed(headers: &HeaderMap) -> bool {
     headers.get("grpc-status").is_some_and(|status| status != "0")
-}
-
-/// Which of the two bodies.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Side {
-    Request,
-    Response,
-}
-
-/// Watches one body pass and copies it where a copy is wanted.
-#[derive(Debug)]
-pub(super) struct BodyCopy {
-    entry: Entry,
-    side: Side,
-    copy: Option<MirroredBody>,
-    ended: bool,
-}
-
-impl BodyCopy {
-    /// In front of a body with these headers; `content_length` is what it announces.
-    pub(super) fn new(entry: &Entry, side: Side, headers: &HeaderMap, content_length: Option<u64>) -> Self {
-        let mut copy = Self { entry: entry.clone(), side, copy: None, ended: false };
-        if entry.is_copying() {
-            let mut body = MirroredBody::new(entry.0.mirror.budget.clone(), BodyHeaders::of(headers));
-            match content_length.map_or(Ok(()), |n_bytes| body.expect_len(n_bytes)) {
-                Ok(()) => copy.copy = Some(body),
-                Err(error) => entry.lose_copy(error),
-            }
-        }
-        copy
-    }
-
-    /// Before a frame is passed on.
-    pub(super) fn frame(&mut self, frame: &Frame<Bytes>) {
-        if self.side == Side::Request {
-            self.entry.0.upload.store(Upload::SENDING, Ordering::Relaxed);
-        }
-        if let Some(trailers) = frame.trailers_ref() {
-            if self.side == Side::Response && grpc_failed(trailers) {
-                self.entry.books().grpc_failed = true;
-            }
-            return;
-        }
-        let (Some(copy), Some(chunk)) = (&mut self.copy, frame.data_ref()) else { return };
-        if !self.entry.is_copying() {
-            self.copy = None;
-        } else if let Err(error) = copy.push(chunk) {
-            self.copy = None;
-            self.entry.lose_copy(error);
-        }
-    }
-
-    /// Nothing has come yet and nothing else holds the body up: it is the sender's turn.
-    pub(super) fn starved(&self) {
-        if self.side == Side::Request {
-            self.entry.0.upload.store(Upload::AWAITING_CALLER, Ordering::Relaxed);
-        }
-    }
-
-    /// The body has passed whole.
-    pub(super) fn end(&mut self) {
-        if self.ended {
-            return;
-        }
-        self.ended = true;
-        let mut books = self.entry.books();
-        let copy = self.copy.take().filter(|_| self.entry.is_copying());
-        match self.side {
-            Side::Request => {
-                books.request = copy;
-                books.request_sent = Some(Instant::now());
-            }
-            Side::Response => {
-                books.response = copy;
-                books.response_ended = true;
-            }
-        }
-    }
-
-    /// The body broke off where it comes from.
-    pub(super) fn broke(&mut self) {
-        match self.side {
-            Side::Request => self.entry.downstream_gone(),
-            Side::Response => self.entry.upstream_failed(),
-        }
-    }
-
-    pub(super) fn has_ended(&self) -> bool {
-        self.ended
-    }
-}
-
-impl Drop for BodyCopy {
-    fn drop(&mut self) {
-        // A response that nobody reads to its end has lost its reader. A request may be left unread by an upstream
-        // that has answered already, which is not the caller's doing.
-        if !self.ended && self.side == Side::Response {
-            self.entry.downstream_gone();
-        }
-    }
 }

@@ -7,6 +7,7 @@ use http::HeaderMap;
 use http_body::Frame;
 use tokio::time::Instant;
 
+use super::messages::Cutter;
 use super::{Entry, Upload, grpc_failed};
 use crate::decode::BodyHeaders;
 use crate::pipeline::MirroredBody;
@@ -23,8 +24,15 @@ pub(in crate::tap::proxy) enum Side {
 pub(in crate::tap::proxy) struct BodyCopy {
     entry: Entry,
     side: Side,
-    copy: Option<MirroredBody>,
+    copy: Copying,
     ended: bool,
+}
+
+#[derive(Debug)]
+enum Copying {
+    No,
+    Whole(MirroredBody),
+    ByMessage(Box<Cutter>),
 }
 
 impl BodyCopy {
@@ -35,11 +43,16 @@ impl BodyCopy {
         headers: &HeaderMap,
         content_length: Option<u64>,
     ) -> Self {
-        let mut copy = Self { entry: entry.clone(), side, copy: None, ended: false };
+        let mut copy = Self { entry: entry.clone(), side, copy: Copying::No, ended: false };
         if entry.is_copying() {
-            let mut body = MirroredBody::new(entry.0.mirror.budget.clone(), BodyHeaders::of(headers));
+            let (budget, headers) = (entry.0.mirror.budget.clone(), BodyHeaders::of(headers));
+            if entry.is_by_message() {
+                copy.copy = Copying::ByMessage(Box::new(Cutter::new(budget, headers)));
+                return copy;
+            }
+            let mut body = MirroredBody::new(budget, headers);
             match content_length.map_or(Ok(()), |n_bytes| body.expect_len(n_bytes)) {
-                Ok(()) => copy.copy = Some(body),
+                Ok(()) => copy.copy = Copying::Whole(body),
                 Err(error) => entry.lose_copy(error),
             }
         }
@@ -57,12 +70,24 @@ impl BodyCopy {
             }
             return;
         }
-        let (Some(copy), Some(chunk)) = (&mut self.copy, frame.data_ref()) else { return };
+        let Some(chunk) = frame.data_ref() else { return };
         if !self.entry.is_copying() {
-            self.copy = None;
-        } else if let Err(error) = copy.push(chunk) {
-            self.copy = None;
-            self.entry.lose_copy(error);
+            self.copy = Copying::No;
+        }
+        match &mut self.copy {
+            Copying::No => (),
+            Copying::Whole(copy) => {
+                if let Err(error) = copy.push(chunk) {
+                    self.copy = Copying::No;
+                    self.entry.lose_copy(error);
+                }
+            }
+            Copying::ByMessage(cutter) => {
+                if cutter.push(chunk, |slot| self.entry.meet(self.side, slot)).is_err() {
+                    self.copy = Copying::No;
+                    self.entry.not_messages();
+                }
+            }
         }
     }
 
@@ -80,7 +105,10 @@ impl BodyCopy {
         }
         self.ended = true;
         let mut books = self.entry.books();
-        let copy = self.copy.take().filter(|_| self.entry.is_copying());
+        let copy = match std::mem::replace(&mut self.copy, Copying::No) {
+            Copying::Whole(copy) if self.entry.is_copying() => Some(copy),
+            _ => None,
+        };
         match self.side {
             Side::Request => {
                 books.request = copy;

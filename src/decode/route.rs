@@ -114,6 +114,8 @@ fn is_list_of_tensors(mut scanner: Scanner<'_>) -> bool {
     is_it
 }
 
+const MODEL_STREAM_INFER: &str = "/inference.GRPCInferenceService/ModelStreamInfer";
+
 /// An inference request that we can read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Route {
@@ -138,8 +140,9 @@ impl Route {
             _ => (),
         }
         match path {
-            "/inference.GRPCInferenceService/ModelInfer"
-            | "/inference.GRPCInferenceService/ModelStreamInfer" => return unnamed(Format::V2Grpc),
+            "/inference.GRPCInferenceService/ModelInfer" | MODEL_STREAM_INFER => {
+                return unnamed(Format::V2Grpc);
+            }
             "/tensorflow.serving.PredictionService/Predict" => return unnamed(Format::TfGrpc),
             "/tensorflow.serving.PredictionService/Classify"
             | "/tensorflow.serving.PredictionService/Regress" => return unnamed(Format::TfExamplesGrpc),
@@ -170,6 +173,11 @@ impl Route {
             Some((model, label)) if !label.contains('/') => Self::new(format, model, "versions/"),
             _ => Self::new(format, named, "versions/"),
         }
+    }
+
+    /// Whether what is asked for there is a stream, each message of which is answered by one.
+    pub fn is_stream(path: &str) -> bool {
+        path == MODEL_STREAM_INFER
     }
 
     /// `{model}` or `{model}/{before_version}{version}`.

@@ -15,7 +15,11 @@
 //! answers only 100 and 101 are relayed. An HTTP/1.1 caller that closes its sending side is taken to be gone.
 //!
 //! Memory, besides copies: a connection holds at most 32 KiB read and not yet passed on, and as much written and not
-//! yet taken, and so does its upstream connection; an HTTP/2 stream 256 KiB each way.
+//! yet taken, and so does its upstream connection; an HTTP/2 stream 256 KiB each way, of what it sends 1 MiB with all
+//! streams of its connection. h2 takes thousands of unread frames of less than 171 bytes on one connection for an attack
+//! and closes it.
+//!
+//! A reset before the response head is a 502, after it a reset with the same code, and so is one of the caller's.
 
 mod body;
 mod connection;

@@ -1,6 +1,7 @@
 //! Integration tests: one binary, one module a subject.
 #![allow(clippy::float_cmp, reason = "counts in an exposition are whole numbers")]
 
+mod agent;
 mod assets;
 mod baseline;
 mod check;

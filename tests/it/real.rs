@@ -1,5 +1,5 @@
-//! Against the real thing: MLServer and KServe's Python server with scikit-learn models, their official clients, and a
-//! real Prometheus. `./test.sh` installs them and says where they are.
+//! Against the real thing: MLServer, KServe's Python server and MLflow with scikit-learn models, their official clients,
+//! and a real Prometheus. `./test.sh` installs them and says where they are.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -66,6 +66,10 @@ impl ModelServer {
         Self { _process: process, _log: log, report }
     }
 
+    fn serves(&self, model: &str) -> bool {
+        self.report["models"].as_array().is_some_and(|models| models.iter().any(|served| served == model))
+    }
+
     /// Where it speaks `http` or `grpc`.
     pub fn addr(&self, protocol: &str) -> std::net::SocketAddr {
         let port = self.report[protocol].as_u64().and_then(|port| u16::try_from(port).ok()).expect("a port");
@@ -115,8 +119,9 @@ async fn check_against(
     let directory = TempDir::new().unwrap();
     let models = directory.path().join("models");
     run_python(python, "train.py", &[models.to_str().unwrap()]).await;
-    let trained = baselines(&models);
+    let mut trained = baselines(&models);
     let server = ModelServer::start(python, server_program, &models).await;
+    trained.retain(|model| server.serves(&model.name));
     let files: Vec<_> = trained.iter().map(|model| model.baseline.as_path()).collect();
     let daemon = Daemon::start(support::config(server.addr(protocol), &files)).await;
 
@@ -326,6 +331,14 @@ async fn shifted_rows_on_kserves_python_server_are_scored_as_numpy_scores_them()
         drifted,
     )
     .await;
+}
+
+/// `mlflow models serve`, asked by MLflow's own client, by records and as CSV. No request names the model.
+#[tokio::test]
+async fn mlflows_scoring_server_is_served_unchanged_and_counted_exactly() {
+    let python = from_env("DRIFTD_TEST_MLFLOW_PYTHON");
+    let scenarios = ["mlflow-client", "mlflow-records", "mlflow-csv"];
+    check_against(&python, ("serve_mlflow.py", "http"), &scenarios, "plain", quiet).await;
 }
 
 /// A Prometheus of its own, with our rules; killed when dropped.

@@ -26,8 +26,9 @@ const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(30);
 /// A caller that connected as we began to drain does not know it: so long its first request may take to arrive.
 const FIRST_REQUEST_GRACE: Duration = Duration::from_secs(1);
 
-/// Streams that one HTTP/2 caller may have open. With [`CONNECTION_WINDOW`] it bounds what one connection holds.
-const MAX_CONCURRENT_STREAMS: u32 = 256;
+/// Streams that one HTTP/2 caller may have open. gRPC's own servers set no limit unless told to, so callers reckon with
+/// none; what a connection holds of bodies is bounded by [`CONNECTION_WINDOW`].
+const MAX_CONCURRENT_STREAMS: u32 = 1024;
 
 /// Bytes of all streams of one HTTP/2 caller that may be on their way before they are passed on.
 const CONNECTION_WINDOW: u32 = 4 * STREAM_WINDOW;

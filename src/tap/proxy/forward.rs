@@ -62,8 +62,7 @@ impl Forwarder {
         let mut clocks = Clocks { received, sent: received };
         let (response, lease) = if version == Version::HTTP_2 {
             clocks.sent = Instant::now();
-            let response = self.awaited(entry, self.upstream.send_http2(request, entry)).await??;
-            (response, Lease::shared(&self.upstream))
+            self.awaited(entry, self.upstream.send_http2(request, entry)).await??
         } else {
             self.send_http1(request, entry, upgrade.is_some(), &mut clocks).await?
         };

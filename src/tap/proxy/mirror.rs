@@ -2,18 +2,26 @@
 //!
 //! An [`Entry`] is shared by whoever holds a part of the exchange: the call itself, the request body on its way up and
 //! the response body on its way down. When the last of them is gone, however that came about, the entry is settled.
+//!
+//! A gRPC stream is an exchange a pair of messages, handed on while it lasts: it may last for days. What is settled in
+//! the end is what was left over.
+
+mod copy;
+mod messages;
+mod pairs;
 
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode};
-use http_body::Frame;
 use tokio::time::Instant;
 
-use crate::decode::{BodyHeaders, Route};
+use crate::decode::Route;
 use crate::pipeline::{Exchange, Intake, MirrorBudget, MirrorError, MirroredBody, Refused};
 use crate::telemetry::{DropReason, Outcome, TapMetrics};
+pub(super) use copy::{BodyCopy, Side};
+use messages::Slot;
+use pairs::Pairs;
 
 /// What the exchanges of one tap have in common.
 #[derive(Debug)]
@@ -31,15 +39,24 @@ impl Mirror {
         let plan = match chosen.then(|| Route::of(method, path)) {
             None => Plan::SampledOut,
             Some(None) => Plan::Unrecognised,
+            Some(Some(route)) if Route::is_stream(path) => Plan::ByMessage(route),
             Some(Some(route)) => Plan::Copy(route),
         };
-        let copying = matches!(plan, Plan::Copy(_));
+        let copying = matches!(plan, Plan::Copy(_) | Plan::ByMessage(_));
         Entry(Arc::new(Inner {
             mirror: Arc::clone(self),
             copying: AtomicBool::new(copying),
             upload: AtomicU8::new(Upload::SENDING),
             books: Mutex::new(Books { plan: Some(plan), ..Books::default() }),
         }))
+    }
+
+    fn offer(&self, exchange: Exchange) {
+        match self.intake.offer(exchange) {
+            Ok(()) => self.metrics.count(Outcome::Mirrored),
+            Err(Refused::Full) => self.metrics.count_dropped(DropReason::QueueFull),
+            Err(Refused::Closed) => self.metrics.count_dropped(DropReason::Closing),
+        }
     }
 }
 
@@ -66,6 +83,7 @@ struct Books {
     grpc_failed: bool,
     request: Option<MirroredBody>,
     response: Option<MirroredBody>,
+    pairs: Pairs,
     request_sent: Option<Instant>,
     response_ended: bool,
 }
@@ -75,6 +93,7 @@ enum Plan {
     SampledOut,
     Unrecognised,
     Copy(Route),
+    ByMessage(Route),
 }
 
 /// Where the request body stands, as far as the upstream's clock is concerned.
@@ -153,15 +172,38 @@ impl Entry {
         self.0.copying.store(false, Ordering::Relaxed);
         books.request = None;
         books.response = None;
+        books.pairs = Pairs::default();
     }
 
     fn lose_copy(&self, error: MirrorError) {
         let mut books = self.books();
-        books.dropped.get_or_insert(match error {
-            MirrorError::TooLarge => DropReason::TooLarge,
-            MirrorError::OverBudget => DropReason::OverBudget,
-        });
+        books.dropped.get_or_insert(reason(error));
         self.give_up(&mut books);
+    }
+
+    /// A message of a stream, which is counted as soon as the other side's is there.
+    fn meet(&self, side: Side, slot: Slot) {
+        let mut books = self.books();
+        let Some(met) = books.pairs.meet(side, slot) else { return };
+        let Some(Plan::ByMessage(route)) = &books.plan else { return };
+        let route = Some(route.clone());
+        drop(books);
+        let mirror = &self.0.mirror;
+        match met {
+            Ok((request, response)) => mirror.offer(Exchange { route, service: None, request, response }),
+            Err(reason) => mirror.metrics.count_dropped(reason),
+        }
+    }
+
+    /// The stream turned out to be of something else.
+    fn not_messages(&self) {
+        let mut books = self.books();
+        books.plan = Some(Plan::Unrecognised);
+        self.give_up(&mut books);
+    }
+
+    fn is_by_message(&self) -> bool {
+        matches!(self.books().plan, Some(Plan::ByMessage(_)))
     }
 
     fn is_copying(&self) -> bool {
@@ -173,15 +215,18 @@ impl Drop for Inner {
     fn drop(&mut self) {
         let books = std::mem::take(self.books.get_mut().unwrap_or_else(PoisonError::into_inner));
         let metrics = &self.mirror.metrics;
-        let exchange = match books.settle() {
-            Ok(exchange) => exchange,
-            Err(Uncounted::Because(outcome)) => return metrics.count(outcome),
-            Err(Uncounted::Lost(reason)) => return metrics.count_dropped(reason),
-        };
-        match self.mirror.intake.offer(exchange) {
-            Ok(()) => metrics.count(Outcome::Mirrored),
-            Err(Refused::Full) => metrics.count_dropped(DropReason::QueueFull),
-            Err(Refused::Closed) => metrics.count_dropped(DropReason::Closing),
+        match books.settle() {
+            Ok(exchange) => self.mirror.offer(exchange),
+            Err(Uncounted::Because(outcome)) => metrics.count(outcome),
+            Err(Uncounted::Lost(reason)) => metrics.count_dropped(reason),
+            Err(Uncounted::LeftOver(pairs)) => match pairs.left_over() {
+                None => metrics.count(Outcome::Mirrored), // whole, and empty
+                Some(left) => {
+                    for (reason, n_lost) in left {
+                        (0..n_lost).for_each(|_| metrics.count_dropped(reason));
+                    }
+                }
+            },
         }
     }
 }
@@ -190,6 +235,8 @@ impl Drop for Inner {
 enum Uncounted {
     Because(Outcome),
     Lost(DropReason),
+    /// A stream, counted while it lasted.
+    LeftOver(Pairs),
 }
 
 impl Books {
@@ -203,8 +250,9 @@ impl Books {
         let Some(status) = self.status.filter(|_| self.response_ended) else {
             return because(Outcome::DownstreamGone);
         };
-        let route = match self.plan {
-            Some(Plan::Copy(route)) => route,
+        let (route, by_message) = match self.plan {
+            Some(Plan::Copy(route)) => (route, false),
+            Some(Plan::ByMessage(route)) => (route, true),
             Some(Plan::SampledOut) => return because(Outcome::SampledOut),
             Some(Plan::Unrecognised) | None => return because(Outcome::Unrecognised),
         };
@@ -213,6 +261,9 @@ impl Books {
         }
         if let Some(reason) = self.dropped {
             return Err(Uncounted::Lost(reason));
+        }
+        if by_message {
+            return Err(Uncounted::LeftOver(self.pairs));
         }
         match (self.request, self.response) {
             (Some(request), Some(response)) => {
@@ -224,107 +275,14 @@ impl Books {
     }
 }
 
+fn reason(error: MirrorError) -> DropReason {
+    match error {
+        MirrorError::TooLarge => DropReason::TooLarge,
+        MirrorError::OverBudget => DropReason::OverBudget,
+    }
+}
+
 /// Whether a gRPC call failed: its HTTP status is 200 all the same.
 fn grpc_failed(headers: &HeaderMap) -> bool {
     headers.get("grpc-status").is_some_and(|status| status != "0")
-}
-
-/// Which of the two bodies.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Side {
-    Request,
-    Response,
-}
-
-/// Watches one body pass and copies it where a copy is wanted.
-#[derive(Debug)]
-pub(super) struct BodyCopy {
-    entry: Entry,
-    side: Side,
-    copy: Option<MirroredBody>,
-    ended: bool,
-}
-
-impl BodyCopy {
-    /// In front of a body with these headers; `content_length` is what it announces.
-    pub(super) fn new(entry: &Entry, side: Side, headers: &HeaderMap, content_length: Option<u64>) -> Self {
-        let mut copy = Self { entry: entry.clone(), side, copy: None, ended: false };
-        if entry.is_copying() {
-            let mut body = MirroredBody::new(entry.0.mirror.budget.clone(), BodyHeaders::of(headers));
-            match content_length.map_or(Ok(()), |n_bytes| body.expect_len(n_bytes)) {
-                Ok(()) => copy.copy = Some(body),
-                Err(error) => entry.lose_copy(error),
-            }
-        }
-        copy
-    }
-
-    /// Before a frame is passed on.
-    pub(super) fn frame(&mut self, frame: &Frame<Bytes>) {
-        if self.side == Side::Request {
-            self.entry.0.upload.store(Upload::SENDING, Ordering::Relaxed);
-        }
-        if let Some(trailers) = frame.trailers_ref() {
-            if self.side == Side::Response && grpc_failed(trailers) {
-                self.entry.books().grpc_failed = true;
-            }
-            return;
-        }
-        let (Some(copy), Some(chunk)) = (&mut self.copy, frame.data_ref()) else { return };
-        if !self.entry.is_copying() {
-            self.copy = None;
-        } else if let Err(error) = copy.push(chunk) {
-            self.copy = None;
-            self.entry.lose_copy(error);
-        }
-    }
-
-    /// Nothing has come yet and nothing else holds the body up: it is the sender's turn.
-    pub(super) fn starved(&self) {
-        if self.side == Side::Request {
-            self.entry.0.upload.store(Upload::AWAITING_CALLER, Ordering::Relaxed);
-        }
-    }
-
-    /// The body has passed whole.
-    pub(super) fn end(&mut self) {
-        if self.ended {
-            return;
-        }
-        self.ended = true;
-        let mut books = self.entry.books();
-        let copy = self.copy.take().filter(|_| self.entry.is_copying());
-        match self.side {
-            Side::Request => {
-                books.request = copy;
-                books.request_sent = Some(Instant::now());
-            }
-            Side::Response => {
-                books.response = copy;
-                books.response_ended = true;
-            }
-        }
-    }
-
-    /// The body broke off where it comes from.
-    pub(super) fn broke(&mut self) {
-        match self.side {
-            Side::Request => self.entry.downstream_gone(),
-            Side::Response => self.entry.upstream_failed(),
-        }
-    }
-
-    pub(super) fn has_ended(&self) -> bool {
-        self.ended
-    }
-}
-
-impl Drop for BodyCopy {
-    fn drop(&mut self) {
-        // A response that nobody reads to its end has lost its reader. A request may be left unread by an upstream
-        // that has answered already, which is not the caller's doing.
-        if !self.ended && self.side == Side::Response {
-            self.entry.downstream_gone();
-        }
-    }
 }

@@ -3,7 +3,9 @@
 //! An HTTP/1.1 connection belongs to one exchange at a time and is driven by it: by the call until the response head
 //! is there, then by whoever reads the response body. So an exchange is one task from end to end, and passing bytes
 //! wakes no other. Between exchanges nobody drives it; what happened meanwhile shows when it is taken out again.
-//! HTTP/2 has one connection for all, in a task of its own.
+//! HTTP/2 connections are shared by all exchanges, each in a task of its own.
+
+mod http2;
 
 use std::io;
 use std::pin::{Pin, pin};
@@ -14,24 +16,22 @@ use std::time::Duration;
 use http::uri::Authority;
 use http::{Request, Response};
 use hyper::body::Incoming;
-use hyper::client::conn::{TrySendError, http1, http2};
-use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper::client::conn::{TrySendError, http1};
+use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 use tracing::debug;
 
+use super::MAX_BUF_SIZE;
 use super::body::RequestBody;
 use super::error::ForwardError;
 use super::health::UpstreamHealth;
 use super::mirror::Entry;
-use super::{MAX_BUF_SIZE, MAX_HEADER_LIST_SIZE, STREAM_WINDOW};
 use crate::config::ProxyConfig;
+use http2::{Place, Pool};
 
 /// Connections kept for later. More than this many at once are opened and closed as needed.
 const MAX_IDLE: usize = 256;
-
-/// For all HTTP/2 streams together, as all callers share the connection.
-const CONNECTION_WINDOW: u32 = 16 * STREAM_WINDOW;
 
 /// The model server.
 #[derive(Debug)]
@@ -42,9 +42,7 @@ pub(super) struct Upstream {
     idle_timeout: Duration,
     /// The last one used is on top: it is the least likely to have been closed.
     idle: Mutex<Vec<Idle>>,
-    http2: Mutex<Option<http2::SendRequest<RequestBody>>>,
-    /// Held while connecting, so that a burst of first calls opens one connection.
-    opening_http2: tokio::sync::Mutex<()>,
+    http2: Pool,
 }
 
 #[derive(Debug)]
@@ -68,8 +66,7 @@ impl Upstream {
             connect_timeout: config.connect_timeout,
             idle_timeout: config.upstream_idle_timeout,
             idle: Mutex::default(),
-            http2: Mutex::default(),
-            opening_http2: tokio::sync::Mutex::default(),
+            http2: Pool::default(),
         }
     }
 
@@ -93,15 +90,18 @@ impl Upstream {
 
     /// Sends an HTTP/2 request. The message comes back if it was never begun.
     pub(super) async fn send_http2(
-        &self,
+        self: &Arc<Self>,
         mut request: Request<RequestBody>,
         entry: &Entry,
-    ) -> Result<Response<Incoming>, ForwardError> {
+    ) -> Result<(Response<Incoming>, Lease), ForwardError> {
         let mut retried = false;
         loop {
-            let mut sender = self.http2_sender().await?;
-            match sender.try_send_request(request).await {
-                Ok(response) => return Ok(response),
+            let place = self.http2_place().await?;
+            match place.sender().try_send_request(request).await {
+                Ok(response) => {
+                    let drive = Drive::Shared { _place: place };
+                    return Ok((response, Lease { upstream: Arc::clone(self), reused: false, drive }));
+                }
                 Err(mut error) => match error.take_message() {
                     // The connection was going away (GOAWAY, idle close) and has not seen the request.
                     Some(unsent) if !retried => (request, retried) = (unsent, true),
@@ -111,40 +111,24 @@ impl Upstream {
         }
     }
 
-    async fn http2_sender(&self) -> Result<http2::SendRequest<RequestBody>, ForwardError> {
-        if let Some(sender) = self.open_http2() {
-            return Ok(sender);
-        }
-        let _opening = self.opening_http2.lock().await;
-        if let Some(sender) = self.open_http2() {
-            return Ok(sender);
-        }
-        let io = self.connect().await?;
-        let (sender, connection) = http2::Builder::new(TokioExecutor::new())
-            .initial_stream_window_size(STREAM_WINDOW)
-            .initial_connection_window_size(CONNECTION_WINDOW)
-            .max_header_list_size(MAX_HEADER_LIST_SIZE)
-            .handshake(io)
-            .await
-            .map_err(|source| self.broke(source))?;
-        // Ends by itself once the last sender is gone, which is when the proxy is.
-        tokio::spawn(async move {
-            if let Err(error) = connection.await {
-                debug!(%error, "the HTTP/2 connection to the model server ended");
+    async fn http2_place(&self) -> Result<Place, ForwardError> {
+        loop {
+            if let Some(place) = self.http2.place() {
+                return Ok(place);
             }
-        });
-        *self.http2.lock().unwrap_or_else(PoisonError::into_inner) = Some(sender.clone());
-        Ok(sender)
-    }
-
-    fn open_http2(&self) -> Option<http2::SendRequest<RequestBody>> {
-        let sender = self.http2.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        sender.filter(http2::SendRequest::is_ready)
+            let _opening = self.http2.opening.lock().await;
+            if let Some(place) = self.http2.place() {
+                return Ok(place);
+            }
+            let io = self.connect().await?;
+            self.http2.add(io).await.map_err(|source| self.broke(source))?;
+        }
     }
 
     /// Closes what has been idle for too long. Called now and then, as idle connections are driven by nobody.
     pub(super) fn expire(&self) {
         self.idle().retain(|idle| idle.since.elapsed() < self.idle_timeout);
+        self.http2.expire();
     }
 
     /// Why a request that was begun has no response. A body that broke off on its way in shows here first.
@@ -229,15 +213,14 @@ enum Drive {
     Elsewhere {
         _sender: http1::SendRequest<RequestBody>,
     },
+    /// An HTTP/2 exchange has no connection of its own.
+    Shared {
+        _place: Place,
+    },
     Gone,
 }
 
 impl Lease {
-    /// For an HTTP/2 exchange, which has no connection of its own.
-    pub(super) fn shared(upstream: &Arc<Upstream>) -> Self {
-        Self { upstream: Arc::clone(upstream), reused: false, drive: Drive::Gone }
-    }
-
     /// Sends a request and drives the connection until the response head is there.
     ///
     /// # Errors

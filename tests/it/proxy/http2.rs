@@ -20,7 +20,7 @@ use tokio::time::timeout;
 use super::harness::{PATIENCE, PREDICT, TestProxy, Upstream};
 
 /// A body that is fed from outside; it ends when the sender is dropped.
-struct Fed(mpsc::Receiver<Frame<Bytes>>);
+pub struct Fed(mpsc::Receiver<Frame<Bytes>>);
 
 impl Body for Fed {
     type Data = Bytes;
@@ -33,16 +33,16 @@ impl Body for Fed {
     }
 }
 
-fn fed() -> (mpsc::Sender<Frame<Bytes>>, Fed) {
+pub fn fed() -> (mpsc::Sender<Frame<Bytes>>, Fed) {
     let (sender, receiver) = mpsc::channel(1);
     (sender, Fed(receiver))
 }
 
-fn data(bytes: &'static str) -> Frame<Bytes> {
+pub fn data(bytes: &'static str) -> Frame<Bytes> {
     Frame::data(Bytes::from_static(bytes.as_bytes()))
 }
 
-fn trailers(name: &'static str, value: &'static str) -> Frame<Bytes> {
+pub fn trailers(name: &'static str, value: &'static str) -> Frame<Bytes> {
     let mut trailers = HeaderMap::new();
     trailers.insert(name, HeaderValue::from_static(value));
     Frame::trailers(trailers)
@@ -83,7 +83,7 @@ async fn echo(request: Request<Incoming>, grpc_status: &'static str) -> Result<R
     Ok(response)
 }
 
-async fn echo_server(grpc_status: &'static str) -> std::net::SocketAddr {
+pub async fn echo_server(grpc_status: &'static str) -> std::net::SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let addr = listener.local_addr().unwrap();
     tokio::spawn(async move {
@@ -96,14 +96,14 @@ async fn echo_server(grpc_status: &'static str) -> std::net::SocketAddr {
     addr
 }
 
-async fn connect(proxy: &TestProxy) -> (SendRequest<Fed>, JoinHandle<hyper::Result<()>>) {
+pub async fn connect(proxy: &TestProxy) -> (SendRequest<Fed>, JoinHandle<hyper::Result<()>>) {
     let stream = TcpStream::connect(proxy.addr).await.unwrap();
     let io = TokioIo::new(stream);
     let (sender, connection) = hyper::client::conn::http2::handshake(TokioExecutor::new(), io).await.unwrap();
     (sender, tokio::spawn(connection))
 }
 
-fn request(path: &str, body: Fed) -> Request<Fed> {
+pub fn request(path: &str, body: Fed) -> Request<Fed> {
     Request::post(format!("http://iris.prod{path}"))
         .header("te", "trailers")
         .header("x-request-id", "7")

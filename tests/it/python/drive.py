@@ -6,7 +6,7 @@ body bytes. One JSON report goes to standard output; the exit code is 1 if anyth
 `sent-<model>.csv`, one row for each row that passed the proxy, with the predictions as the client decoded them (the
 columns of train.csv), and with `--vectors` the exact exchanges. `drive.py --list` lists the scenarios.
 
-Scenarios named `mlserver-*` need the environment of requirements-mlserver.txt, those named `kserve-*` the other one.
+Scenarios named `mlserver-*`, `mlflow-*` and `kserve-*` each need the environment of the requirements of that name.
 """
 
 import argparse
@@ -249,6 +249,22 @@ def float32_rows(rows: pd.DataFrame) -> pd.DataFrame:
     return rows.map(lambda value: float(str(np.float32(value))))
 
 
+# --- MLflow's own client, and the other forms that its documentation shows -----------------------------------------------
+
+
+def mlflow_client(call: Call) -> np.ndarray:
+    from mlflow.pyfunc.scoring_server.client import ScoringServerClient
+
+    host, port = call.address.split(":")
+    return ScoringServerClient(host, int(port)).invoke(call.rows).get_predictions("ndarray")
+
+
+def mlflow_post(call: Call, media_type: str, body: str) -> np.ndarray:
+    answer = requests.post(f"{call.url}/invocations", data=body, headers={"Content-Type": media_type}, timeout=60)
+    answer.raise_for_status()
+    return np.array(answer.json()["predictions"])
+
+
 # --- Bodies written by hand, as curl users and other languages send them -------------------------------------------------
 
 
@@ -309,6 +325,7 @@ def raw_failing(call: Call, path: str) -> None:
 MLSERVER = ("mlserver", "requests", "urllib3")
 KSERVE = ("kserve", "httpx", "orjson")
 TRITON = ("tritonclient", "geventhttpclient", "python-rapidjson")
+MLFLOW = ("mlflow-skinny", "requests")
 RAW = ("requests", "urllib3")
 ALL_KINDS = ("plain", "shifted", "missing")
 
@@ -331,6 +348,18 @@ SCENARIOS = {
     ),
     "raw-mlserver-refused": Scenario(
         lambda call: raw_failing(call, "/v2/models/{}/infer"), ("diabetes",), ("plain",), RAW, status=500
+    ),
+    # Against MLflow's scoring server.
+    "mlflow-client": Scenario(mlflow_client, ("wine",), client=MLFLOW),
+    "mlflow-records": Scenario(
+        lambda call: mlflow_post(
+            call, "application/json", json.dumps({"dataframe_records": call.rows.to_dict("records")})
+        ),
+        ("wine",),
+        client=RAW,
+    ),
+    "mlflow-csv": Scenario(
+        lambda call: mlflow_post(call, "text/csv", call.rows.to_csv(index=False)), ("wine",), client=RAW
     ),
     # Against KServe's Python server.
     "kserve-v1": Scenario(kserve_v1, ("iris", "diabetes", "digits"), ALL_KINDS, KSERVE),

@@ -111,6 +111,8 @@ pub enum ColumnKind {
     Boolean,
     /// One of a known set.
     Category(Categories),
+    /// As it stands: nobody knows yet what the column is.
+    Untyped,
 }
 
 impl ColumnKind {
@@ -121,6 +123,7 @@ impl ColumnKind {
             Self::Text => "text",
             Self::Boolean => "boolean",
             Self::Category(_) => "categorical",
+            Self::Untyped => "untyped",
         }
     }
 }

@@ -2,10 +2,10 @@
 //! model's contract is noted once.
 
 use super::json::{Kind, Scanner};
-use super::{Batch, Column, DecodeError, ViolationReason};
+use super::{Batch, Column, DecodeError, Found, ViolationReason};
 use crate::baseline::{ColumnKind, Role, Schema};
 use crate::drift::{Histogram, decimal};
-use crate::table::{Untyped, meaning};
+use crate::table::{Cell, Untyped, meaning};
 
 /// Cells a batch may have beside one a byte of the body: enough for a few rows of the widest table.
 const SPARE_CELLS: usize = 1 << 16;
@@ -65,6 +65,7 @@ impl<'a> Columns<'a> {
                     }
                 }
                 Column::Codes(codes) => codes.truncate(n_rows),
+                Column::Cells(cells) => cells.truncate(n_rows),
             }
         }
     }
@@ -78,6 +79,23 @@ impl<'a> Columns<'a> {
 
     /// A column that the baseline does not have.
     pub(super) fn unexpected(&mut self, name: &str, n_rows: u64) {
+        self.found_name(name);
+        self.unexpected_named(name, n_rows);
+    }
+
+    /// A tensor that the baseline does not have: were it known, its columns would be `name[0]`, `name[1]` and so on.
+    pub(super) fn unexpected_tensor(&mut self, name: &str, width: usize, n_rows: u64) {
+        if self.batch.found.is_some() && width > 1 {
+            for at in 0..width.min(Found::MAX_COLUMNS) {
+                self.found_name(&format!("{name}[{at}]"));
+            }
+        } else {
+            self.found_name(name);
+        }
+        self.unexpected_named(name, n_rows);
+    }
+
+    fn unexpected_named(&mut self, name: &str, n_rows: u64) {
         self.violate(None, ViolationReason::UnexpectedFeature, n_rows);
         if self.width == 0 {
             return;
@@ -85,6 +103,22 @@ impl<'a> Columns<'a> {
         let names = &mut self.batch.unexpected;
         if names.len() < Batch::MAX_UNEXPECTED && !names.iter().any(|known| **known == *name) {
             names.push(name.into());
+        }
+    }
+
+    /// A name that the schema has no column for, which is nothing wrong.
+    pub(super) fn found_name(&mut self, name: &str) {
+        if let Some(found) = &mut self.batch.found {
+            found.name(name);
+        }
+    }
+
+    /// A row by position that has `width` values.
+    pub(super) fn found_width(&mut self, width: usize) {
+        if let Some(found) = &mut self.batch.found
+            && width > self.width
+        {
+            found.width = found.width.max(width);
         }
     }
 
@@ -105,10 +139,7 @@ impl<'a> Columns<'a> {
 
     /// Values in a column so far.
     fn len(&self, column: usize) -> usize {
-        match &self.batch.columns[self.start + column] {
-            Column::Numbers { values, .. } => values.len(),
-            Column::Codes(codes) => codes.len(),
-        }
+        self.batch.columns[self.start + column].len()
     }
 
     /// Ends `n_new` rows. Columns that have fewer values get missing ones: `absent` says what it means to have none at
@@ -150,6 +181,7 @@ impl<'a> Columns<'a> {
     #[inline]
     pub(super) fn read(&mut self, column: usize, scanner: &mut Scanner<'_>) -> Result<(), DecodeError> {
         if column >= self.width {
+            self.found_width(column + 1);
             return scanner.skip().map(drop);
         }
         match scanner.kind()? {
@@ -171,7 +203,9 @@ impl<'a> Columns<'a> {
             }
             Kind::Array | Kind::Object => {
                 scanner.skip()?;
-                self.wrong_type(column);
+                if !self.cell(column, || Cell::Nested) {
+                    self.wrong_type(column);
+                }
             }
         }
         Ok(())
@@ -203,18 +237,26 @@ impl<'a> Columns<'a> {
         if number.is_nan() {
             return self.missing(column);
         }
+        if self.cell(column, || Cell::Number(decimal(number))) {
+            return;
+        }
         match &self.schema.columns()[self.start + column].kind {
             ColumnKind::Boolean if [0.0, 1.0].contains(&number) => self.code(column, u32::from(number > 0.0)),
             ColumnKind::Category(categories) => {
                 let found = categories.of_number(decimal(number));
                 self.category(column, found);
             }
-            ColumnKind::Number | ColumnKind::Text | ColumnKind::Boolean => self.wrong_type(column),
+            ColumnKind::Number | ColumnKind::Text | ColumnKind::Boolean | ColumnKind::Untyped => {
+                self.wrong_type(column);
+            }
         }
     }
 
     /// Adds a text to a column.
     pub(super) fn text(&mut self, column: usize, text: &str) {
+        if self.cell(column, || Cell::Text(text.into())) {
+            return;
+        }
         match &self.schema.columns()[self.start + column].kind {
             ColumnKind::Text => self.push_number(column, text.chars().count() as f64),
             ColumnKind::Category(categories) => {
@@ -223,12 +265,15 @@ impl<'a> Columns<'a> {
             }
             ColumnKind::Boolean if text.eq_ignore_ascii_case("false") => self.code(column, 0),
             ColumnKind::Boolean if text.eq_ignore_ascii_case("true") => self.code(column, 1),
-            ColumnKind::Boolean | ColumnKind::Number => self.wrong_type(column),
+            ColumnKind::Boolean | ColumnKind::Number | ColumnKind::Untyped => self.wrong_type(column),
         }
     }
 
     /// Adds a boolean to a column.
     pub(super) fn boolean(&mut self, column: usize, value: bool) {
+        if self.cell(column, || Cell::Boolean(value)) {
+            return;
+        }
         match &self.schema.columns()[self.start + column].kind {
             ColumnKind::Boolean => self.code(column, u32::from(value)),
             ColumnKind::Number => self.push_number(column, f64::from(u8::from(value))),
@@ -237,7 +282,7 @@ impl<'a> Columns<'a> {
                 let found = names.iter().find_map(|name| categories.of_text(name));
                 self.category(column, found);
             }
-            ColumnKind::Text => self.wrong_type(column),
+            ColumnKind::Text | ColumnKind::Untyped => self.wrong_type(column),
         }
     }
 
@@ -245,10 +290,12 @@ impl<'a> Columns<'a> {
     pub(super) fn untyped(&mut self, column: usize, cell: &str) {
         match (meaning(cell), &self.schema.columns()[self.start + column].kind) {
             (Untyped::Missing, _) => self.missing(column),
-            (Untyped::Number(number), ColumnKind::Number | ColumnKind::Boolean) => {
+            (Untyped::Number(number), ColumnKind::Number | ColumnKind::Boolean | ColumnKind::Untyped) => {
                 self.number(column, number);
             }
-            (Untyped::Boolean(value), ColumnKind::Number) => self.boolean(column, value),
+            (Untyped::Boolean(value), ColumnKind::Number | ColumnKind::Untyped) => {
+                self.boolean(column, value)
+            }
             _ => self.text(column, cell),
         }
     }
@@ -258,7 +305,16 @@ impl<'a> Columns<'a> {
         match &mut self.batch.columns[self.start + column] {
             Column::Numbers { values, .. } => values.push(f64::NAN),
             Column::Codes(codes) => codes.push(code),
+            Column::Cells(cells) => cells.push(Cell::Missing),
         }
+    }
+
+    /// Adds a cell to a column that nobody knows yet; `false` if the column is no such.
+    #[inline]
+    fn cell(&mut self, column: usize, cell: impl FnOnce() -> Cell) -> bool {
+        let Column::Cells(cells) = &mut self.batch.columns[self.start + column] else { return false };
+        cells.push(cell());
+        true
     }
 
     fn wrong_type(&mut self, column: usize) {
@@ -283,6 +339,7 @@ impl<'a> Columns<'a> {
                 *n_other += 1;
             }
             Column::Codes(codes) => codes.push(code),
+            Column::Cells(cells) => cells.push(Cell::Nested),
         }
     }
 
@@ -303,7 +360,7 @@ impl<'a> Columns<'a> {
         let n_codes = match &self.schema.columns()[self.start + column].kind {
             ColumnKind::Category(categories) => categories.len(),
             ColumnKind::Boolean => 2,
-            ColumnKind::Number | ColumnKind::Text => 0,
+            ColumnKind::Number | ColumnKind::Text | ColumnKind::Untyped => 0,
         };
         u32::try_from(code(n_codes)).expect("`Categories` gives codes of 32 bits")
     }

@@ -9,6 +9,7 @@ mod evaluation;
 mod model;
 mod proxy;
 mod units;
+mod unknown;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -21,9 +22,10 @@ pub use cloudevents::{CloudEventsConfig, RawCloudEvents};
 pub use evaluation::{
     EvaluationConfig, FeatureThresholds, RawEvaluation, RawReference, RawSensitivity, Window,
 };
-pub use model::{ModelConfig, RawModel};
+pub use model::{BaselinePlace, ModelConfig, RawModel};
 pub use proxy::{ProxyConfig, RawProxy};
 pub use units::{ByteSize, HumanDuration};
+pub use unknown::{LearnConfig, RawLearn, RawUnknownModels};
 
 /// The file of `driftd run --config`.
 #[derive(Debug, Deserialize)]
@@ -35,6 +37,16 @@ pub struct RawConfig {
     /// The models watched, each against its own baseline.
     #[serde(default)]
     pub models: Vec<RawModel>,
+    /// A folder of baselines, each a model to watch: `<model>.json`, and `<namespace>/<inferenceservice>.json`. Looked at
+    /// once an interval.
+    pub models_dir: Option<PathBuf>,
+    /// Models at most, those of `models` and of `models_dir` together. Default 1000. Each takes memory for its windows, most of it
+    /// 4 bytes a bin, slot and window.
+    #[serde(default = "default_max_models")]
+    pub max_models: usize,
+    /// What becomes of traffic for a model that is in neither: `ignore`, the default, or `{learn: {rows: 10000}}`.
+    #[serde(default)]
+    pub unknown_models: RawUnknownModels,
     /// When and over which windows drift is judged.
     #[serde(default)]
     pub evaluation: RawEvaluation,
@@ -95,6 +107,10 @@ impl Default for RawPipeline {
 
 const fn default_admin() -> SocketAddr {
     SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED), 9464)
+}
+
+const fn default_max_models() -> usize {
+    1000
 }
 
 const fn default_grace() -> HumanDuration {
@@ -159,6 +175,12 @@ pub struct Config {
     pub admin: SocketAddr,
     /// The models watched.
     pub models: Vec<ModelConfig>,
+    /// A folder of more.
+    pub models_dir: Option<PathBuf>,
+    /// How many of both.
+    pub max_models: usize,
+    /// How models that are in neither are learnt, if they are.
+    pub learn: Option<LearnConfig>,
     /// When and over which windows drift is judged.
     pub evaluation: EvaluationConfig,
     /// The ways traffic comes in.
@@ -215,6 +237,9 @@ impl Config {
         Self {
             admin: default_admin(),
             models,
+            models_dir: None,
+            max_models: default_max_models(),
+            learn: None,
             evaluation: EvaluationConfig::default(),
             taps: Taps { proxy: Some(proxy), cloudevents: None },
             max_series: metrics.max_series,
@@ -229,10 +254,22 @@ impl Config {
     /// # Errors
     /// [`ConfigError`] names the file, the key and what to do.
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
+        Self::read_for(path, None)
+    }
+
+    /// The same in a pod that serves a model from `storage_uri`: where the file has one model and does not say where that is served
+    /// from, it is there.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub fn read_for(path: &Path, storage_uri: Option<&str>) -> Result<Self, ConfigError> {
         let text = std::fs::read_to_string(path)
             .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
-        let raw: RawConfig = serde_saphyr::from_str(&text)
+        let mut raw: RawConfig = serde_saphyr::from_str(&text)
             .map_err(|error| ConfigError::Parse { path: path.to_owned(), message: error.to_string() })?;
+        if let ([model], Some(uri)) = (&mut *raw.models, storage_uri) {
+            model.storage_uri.get_or_insert_with(|| uri.to_owned());
+        }
         Self::try_from(raw)
     }
 }
@@ -242,6 +279,12 @@ impl TryFrom<RawConfig> for Config {
 
     fn try_from(raw: RawConfig) -> Result<Self, ConfigError> {
         let models = ModelConfig::all(raw.models)?;
+        if models.len() > raw.max_models {
+            return Err(ConfigError::invalid(
+                "max_models",
+                format!("is {}, and `models` has {} entries; raise it", raw.max_models, models.len()),
+            ));
+        }
         if !(1..=256).contains(&raw.pipeline.shards) {
             return Err(ConfigError::invalid("pipeline.shards", "must be between 1 and 256"));
         }
@@ -251,6 +294,9 @@ impl TryFrom<RawConfig> for Config {
         Ok(Self {
             admin: raw.admin,
             models,
+            models_dir: raw.models_dir,
+            max_models: raw.max_models,
+            learn: LearnConfig::of(raw.unknown_models)?,
             evaluation: EvaluationConfig::try_from(raw.evaluation)?,
             taps: raw.taps.try_into()?,
             max_series: raw.metrics.max_series,

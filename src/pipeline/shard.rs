@@ -5,13 +5,15 @@ use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc::{self, error::TryRecvError};
 use tracing::{debug, error};
 use twox_hash::XxHash3_64;
 
-use super::model::{Asked, Found, Model, Models};
+use super::learn::{Key, Learner};
+use super::model::Model;
+use super::models::{Asked, Found, Models};
 use super::{Exchange, MirroredBody};
 use crate::baseline::Role;
 use crate::decode::{self, Batch, Body, Column, DecodeError, Format, Route, ViolationReason};
@@ -33,7 +35,10 @@ const MAX_INFLATION: usize = 8;
 /// What one shard has counted since the last tick.
 #[derive(Debug, Default)]
 pub struct ShardCounts {
-    /// One a configured model, empty until its first exchange.
+    /// The models that are counted for. The evaluator puts others here in the same moment in which it takes the counts, so
+    /// that counts are always of one set of models, and none is lost between two.
+    pub of: Arc<Models>,
+    /// One a model, empty until its first exchange.
     pub models: Vec<Option<ModelCounts>>,
     /// What could not be counted, by format and reason.
     pub errors: HashMap<(&'static str, &'static str), u64>,
@@ -78,7 +83,7 @@ impl ModelCounts {
                 }
                 (Column::Codes(codes), _) => kernels::record_codes(codes, histogram),
                 // A schema makes Numbers only where the reference has edges.
-                (Column::Numbers { .. }, None) => debug!("column without edges"),
+                (Column::Numbers { .. } | Column::Cells(_), _) => debug!("column without edges"),
             }
         }
         for role in [Role::Feature, Role::Prediction] {
@@ -105,9 +110,14 @@ impl ModelCounts {
 }
 
 impl ShardCounts {
-    /// Forgets the counts and keeps the memory.
-    pub fn clear(&mut self) {
-        self.models.iter_mut().flatten().for_each(ModelCounts::clear);
+    /// Forgets the counts, and keeps the memory if they are to be of the same models.
+    pub fn reset(&mut self, of: &Arc<Models>) {
+        if Arc::ptr_eq(&self.of, of) {
+            self.models.iter_mut().flatten().for_each(ModelCounts::clear);
+        } else {
+            self.of = Arc::clone(of);
+            self.models.clear();
+        }
         self.errors.clear();
     }
 }
@@ -117,7 +127,8 @@ impl ShardCounts {
 pub struct ShardHandle(Arc<Mutex<ShardCounts>>);
 
 impl ShardHandle {
-    /// Swaps what was counted since the last call with `spare`, which must be cleared.
+    /// Swaps what was counted since the last call with `spare`, which must be reset: what is counted from now on is for the
+    /// models it was reset to.
     pub fn take(&self, spare: &mut ShardCounts) {
         std::mem::swap(&mut *lock(&self.0), spare);
     }
@@ -132,24 +143,38 @@ fn lock(counts: &Mutex<ShardCounts>) -> MutexGuard<'_, ShardCounts> {
 #[derive(Debug)]
 pub struct Shard {
     queue: mpsc::Receiver<Exchange>,
+    /// Those of `counts`, as of the last exchange.
     models: Arc<Models>,
     counts: Arc<Mutex<ShardCounts>>,
     batches: Vec<Option<Batch>>,
-    /// One a configured model.
+    /// One a model.
     repeats: Vec<RepeatCounter>,
     max_body_bytes: usize,
+    /// Where traffic of unknown models goes, if they are learnt.
+    learner: Option<Learner>,
+}
+
+/// What an exchange comes to.
+enum Counted {
+    /// Rows of a model, and what of them was not understood.
+    Rows { idx: usize, batch: Batch, format: &'static str, errors: [Option<&'static str>; 2] },
+    /// Nothing, and why.
+    Nothing { format: &'static str, reason: &'static str },
+    /// Rows of a model that nobody knows.
+    Unknown { format: Format, key: Key },
 }
 
 impl Shard {
-    /// Behind `queue`; a body is at most `max_body_bytes` on the wire.
-    pub fn new(queue: mpsc::Receiver<Exchange>, models: Arc<Models>, max_body_bytes: usize) -> Self {
+    /// Behind `queue`; a body is at most `max_body_bytes` on the wire. What no model has asked for is `learner`'s.
+    pub fn new(queue: mpsc::Receiver<Exchange>, max_body_bytes: usize, learner: Option<Learner>) -> Self {
         Self {
             queue,
-            models,
+            models: Arc::default(),
             counts: Arc::default(),
             batches: Vec::new(),
             repeats: Vec::new(),
             max_body_bytes,
+            learner,
         }
     }
 
@@ -183,7 +208,18 @@ impl Shard {
         self.queue.blocking_recv()
     }
 
+    /// An exchange that was read for models which are no longer those that are counted for is read once more: that is once a
+    /// change, which is looked for where the lock is taken in any case.
     fn count(&mut self, exchange: &Exchange) {
+        loop {
+            let counted = self.read(exchange);
+            if self.record(exchange, counted) {
+                return;
+            }
+        }
+    }
+
+    fn read(&mut self, exchange: &Exchange) -> Counted {
         let models = Arc::clone(&self.models);
         let request = self.inflated(&exchange.request);
         let body = request.as_ref().ok().map(|request| self.body(&exchange.request, request));
@@ -191,7 +227,9 @@ impl Shard {
             (Some(route), _) => Some(route.format),
             (None, body) => body.as_ref().and_then(Format::of_body),
         };
-        let Some(format) = format else { return self.count_error(UNKNOWN, UNKNOWN_FORMAT) };
+        let Some(format) = format else {
+            return Counted::Nothing { format: UNKNOWN, reason: UNKNOWN_FORMAT };
+        };
         let asked = match (&exchange.route, body) {
             (Some(Route { model: Some(model), version, .. }), _) => Some((model.clone(), version.clone())),
             (_, body) => body.and_then(|body| decode::names_in(format, &body)),
@@ -202,10 +240,14 @@ impl Shard {
             version: asked.as_ref().and_then(|(_, version)| version.as_deref()),
         };
         let label = format.as_str();
+        let nothing = |reason| Counted::Nothing { format: label, reason };
         let (idx, model) = match models.find(asked) {
             Found::Model(idx, model) => (idx, model),
-            Found::NoBaseline => return self.count_error(label, NO_BASELINE),
-            Found::Unknown => return self.count_error(label, UNKNOWN_MODEL),
+            Found::NoBaseline => return nothing(NO_BASELINE),
+            Found::Unknown => {
+                let key = self.learner.as_ref().and_then(|_| Key::of(asked));
+                return key.map_or_else(|| nothing(UNKNOWN_MODEL), |key| Counted::Unknown { format, key });
+            }
         };
         self.batches.resize_with(models.len(), || None);
         let mut batch = self.batches[idx].take().unwrap_or_else(|| Batch::new(&model.schema));
@@ -218,23 +260,77 @@ impl Shard {
                 decode::decode_response(format, &self.body(&exchange.response, bytes), &model.schema, batch)
             }
         };
-        for (role, bytes) in [(Role::Feature, request), (Role::Prediction, self.inflated(&exchange.response))]
-        {
-            if let Err(error) = bytes.and_then(|bytes| read(role, &bytes, &mut batch)) {
-                debug!(%error, model = %model.name, role = role.as_str(), "body not understood");
-                self.count_error(label, error.kind());
+        let sides = [(Role::Feature, request), (Role::Prediction, self.inflated(&exchange.response))];
+        let errors = sides.map(|(role, bytes)| {
+            let error = bytes.and_then(|bytes| read(role, &bytes, &mut batch)).err()?;
+            debug!(%error, model = %model.name, role = role.as_str(), "body not understood");
+            Some(error.kind())
+        });
+        Counted::Rows { idx, batch, format: label, errors }
+    }
+
+    /// `false` if it was read for other models than those that are counted for by now: nothing is counted then.
+    fn record(&mut self, exchange: &Exchange, counted: Counted) -> bool {
+        let mut counts = lock(&self.counts);
+        if !Arc::ptr_eq(&counts.of, &self.models) {
+            let models = Arc::clone(&counts.of);
+            drop(counts);
+            self.change_to(models);
+            return false;
+        }
+        match counted {
+            Counted::Unknown { format, key } => {
+                drop(counts);
+                if let Err(reason) = self.learn(exchange, format, key) {
+                    self.count_error(format.as_str(), reason);
+                }
+            }
+            Counted::Nothing { format, reason } => *counts.errors.entry((format, reason)).or_default() += 1,
+            Counted::Rows { idx, batch, format, errors } => {
+                for reason in errors.into_iter().flatten() {
+                    *counts.errors.entry((format, reason)).or_default() += 1;
+                }
+                let (n_models, Some(model)) = (self.models.len(), self.models.get(idx)) else { return true };
+                self.repeats.resize_with(n_models, RepeatCounter::default);
+                let repeats = &mut self.repeats[idx];
+                repeats.see(XxHash3_64::oneshot(exchange.request.as_slice()), batch.n_feature_rows as u64);
+                counts.models.resize_with(n_models, || None);
+                let of_model = counts.models[idx].get_or_insert_with(|| ModelCounts::new(model));
+                of_model.record(model, &batch);
+                of_model.repeats += repeats.take();
+                drop(counts);
+                self.batches[idx] = Some(batch);
             }
         }
-        self.repeats.resize_with(models.len(), RepeatCounter::default);
-        let repeats = &mut self.repeats[idx];
-        repeats.see(XxHash3_64::oneshot(exchange.request.as_slice()), batch.n_feature_rows as u64);
-        let mut counts = lock(&self.counts);
-        counts.models.resize_with(models.len(), || None);
-        let of_model = counts.models[idx].get_or_insert_with(|| ModelCounts::new(model));
-        of_model.record(model, &batch);
-        of_model.repeats += repeats.take();
-        drop(counts);
-        self.batches[idx] = Some(batch);
+        true
+    }
+
+    /// Goes over to other models; those that stay keep what is known of their traffic.
+    fn change_to(&mut self, models: Arc<Models>) {
+        let place = |models: &Models, idx| models.get(idx).map(Arc::as_ptr);
+        let mut known: HashMap<_, _> = std::mem::take(&mut self.repeats)
+            .into_iter()
+            .enumerate()
+            .filter_map(|(idx, repeats)| Some((place(&self.models, idx)?, repeats)))
+            .collect();
+        let of_place = |idx| place(&models, idx).and_then(|model| known.remove(&model)).unwrap_or_default();
+        self.repeats = (0..models.len()).map(of_place).collect();
+        self.batches.clear();
+        self.models = models;
+    }
+
+    fn learn(&self, exchange: &Exchange, format: Format, key: Key) -> Result<(), &'static str> {
+        let Some(learner) = &self.learner else { return Err(UNKNOWN_MODEL) };
+        let request = self.inflated(&exchange.request).map_err(|error| error.kind())?;
+        let response = self.inflated(&exchange.response).map_err(|error| error.kind())?;
+        learner.offer(key, Instant::now(), &mut |role, schema, batch| match role {
+            Role::Feature => {
+                decode::decode_request(format, &self.body(&exchange.request, &request), schema, batch)
+            }
+            Role::Prediction => {
+                decode::decode_response(format, &self.body(&exchange.response, &response), schema, batch)
+            }
+        })
     }
 
     fn inflated<'a>(&self, body: &'a MirroredBody) -> Result<Cow<'a, [u8]>, DecodeError> {

@@ -1,12 +1,14 @@
 //! One model over time: its windows, its series, and what it looks like at a tick.
 
+mod retire;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use tracing::{info, warn};
 
 use super::evaluate::seconds;
-use super::model::Model;
+use super::model::{Model, Origin};
 use super::report::{
     BaselineReport, ChangeReport, FeatureReport, FeatureWindow, ModelReport, ModelWindow, RoleCounts,
     ScoreReport, ViolationReport,
@@ -21,7 +23,9 @@ use crate::drift::scan::Against;
 use crate::drift::score::Scores;
 use crate::drift::verdict::FeatureVerdict;
 use crate::drift::{Histogram, Timestamp};
-use crate::telemetry::model::{BinSeries, FeatureLabels, UNEXPECTED, WindowGauges, bin_label};
+use crate::telemetry::model::{
+    BaselineLabels, BinSeries, FeatureLabels, UNEXPECTED, WindowGauges, bin_label,
+};
 use crate::telemetry::{ModelLabels, ModelMetrics, ModelSeries, ProcessMetrics};
 
 /// What is the same for every model.
@@ -110,7 +114,7 @@ impl ModelState {
             model: model.name.clone(),
             version: model.version.clone(),
         };
-        let series = context.metrics.of_model(labels, model.baseline.sha256(), model.is_borrowed);
+        let series = context.metrics.of_model(labels, baseline_labels(&model));
         let columns = (0..model.references.len())
             .map(|idx| ColumnState::new(idx, &model, &series, context, process))
             .collect();
@@ -191,7 +195,8 @@ impl ModelState {
             baseline: BaselineReport {
                 sha256: self.model.baseline.sha256().to_owned(),
                 rows: self.model.baseline.rows(),
-                borrowed: self.model.is_borrowed,
+                borrowed: self.model.origin == Origin::Borrowed,
+                learnt: self.model.origin == Origin::Learnt,
             },
             reference: self.against.as_str(),
             rows: self.rows,
@@ -333,6 +338,14 @@ impl ModelState {
             ViolationReport { feature: feature(column), reason: reason.as_str(), rows }
         };
         self.violations.iter().map(report).collect()
+    }
+}
+
+fn baseline_labels(model: &Model) -> BaselineLabels<'_> {
+    BaselineLabels {
+        sha256: model.baseline.sha256(),
+        is_borrowed: model.origin == Origin::Borrowed,
+        is_learnt: model.origin == Origin::Learnt,
     }
 }
 

@@ -8,6 +8,7 @@ mod cloudevents;
 mod daemon;
 mod documented;
 mod fleet;
+mod models;
 mod openai;
 mod process;
 mod proxy;

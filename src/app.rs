@@ -240,8 +240,8 @@ async fn drained(
 
 /// A thread that loads baselines for as long as the other end of its channel is there. Nobody waits for it: a store that does not answer
 /// keeps nothing from ending.
-fn start_loader(loader: Loader) -> Result<std_mpsc::Sender<()>, AppError> {
-    let (alive, stop) = std_mpsc::channel();
+fn start_loader(loader: Loader) -> Result<std_mpsc::SyncSender<()>, AppError> {
+    let (alive, stop) = std_mpsc::sync_channel(0);
     std::thread::Builder::new()
         .name("driftd-loader".to_owned())
         .spawn(move || loader.run(&stop))

@@ -1,11 +1,13 @@
 //! The section `unknown_models`.
 
+use std::path::PathBuf;
+
 use serde::Deserialize;
 
 use super::{ByteSize, ConfigError};
 
 /// What becomes of traffic for a model that nobody has configured.
-#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum RawUnknownModels {
     /// It is counted as `unknown_model`. The default.
@@ -16,7 +18,7 @@ pub enum RawUnknownModels {
 }
 
 /// How unknown models are learnt.
-#[derive(Clone, Copy, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RawLearn {
     /// Rows a baseline is made of. Default 10000. Fewer make a baseline sooner, and one that tells less.
@@ -25,16 +27,18 @@ pub struct RawLearn {
     pub max_models: usize,
     /// Memory for the rows of all of them. Default `64MiB`. Each has its share; a model whose rows do not fit is made of fewer.
     pub max_bytes: ByteSize,
+    /// A folder to keep what was learnt in, so that a restart need not learn anew. Absent: it is in memory alone.
+    pub dir: Option<PathBuf>,
 }
 
 impl Default for RawLearn {
     fn default() -> Self {
-        Self { rows: 10_000, max_models: 20, max_bytes: ByteSize(64 << 20) }
+        Self { rows: 10_000, max_models: 20, max_bytes: ByteSize(64 << 20), dir: None }
     }
 }
 
 /// How unknown models are learnt.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct LearnConfig {
     /// Rows a baseline is made of.
     pub rows: u64,
@@ -42,6 +46,8 @@ pub struct LearnConfig {
     pub max_models: usize,
     /// Memory for the rows of one.
     pub max_bytes_each: usize,
+    /// Where it is kept.
+    pub dir: Option<PathBuf>,
 }
 
 /// Rows are held in memory: more of them would be a table, which `driftd baseline build` reads.
@@ -53,7 +59,9 @@ const MIN_BYTES_EACH: usize = 64 << 10;
 impl LearnConfig {
     /// `None`: nothing is learnt.
     pub(super) fn of(raw: RawUnknownModels) -> Result<Option<Self>, ConfigError> {
-        let RawUnknownModels::Learn(RawLearn { rows, max_models, max_bytes }) = raw else { return Ok(None) };
+        let RawUnknownModels::Learn(RawLearn { rows, max_models, max_bytes, dir }) = raw else {
+            return Ok(None);
+        };
         let refuse = |key: &str, problem: String| {
             Err(ConfigError::invalid(format!("unknown_models.learn.{key}"), problem))
         };
@@ -69,7 +77,7 @@ impl LearnConfig {
             let needed = MIN_BYTES_EACH * max_models / 1024;
             return refuse("max_bytes", format!("is too little for `max_models`; write {needed}KiB or more"));
         }
-        Ok(Some(Self { rows, max_models, max_bytes_each }))
+        Ok(Some(Self { rows, max_models, max_bytes_each, dir }))
     }
 
     /// A baseline of fewer rows tells nothing.

@@ -294,7 +294,7 @@ impl<'a> Columns<'a> {
                 self.number(column, number);
             }
             (Untyped::Boolean(value), ColumnKind::Number | ColumnKind::Untyped) => {
-                self.boolean(column, value)
+                self.boolean(column, value);
             }
             _ => self.text(column, cell),
         }

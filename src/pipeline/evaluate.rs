@@ -83,7 +83,9 @@ impl Evaluator {
         let now = self.clock.now();
         let retired = std::mem::take(&mut self.retired);
         self.absorb(now);
-        retired.iter().for_each(|old| old.take_back_series(self.states.iter().flatten()));
+        for old in &retired {
+            old.take_back_series(self.states.iter().flatten());
+        }
         let models = self.states.iter_mut().flatten().map(|state| state.judge(now)).collect();
         let evaluated_at = seconds(now);
         self.publish.send_replace(Arc::new(Report {

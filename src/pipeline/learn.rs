@@ -3,6 +3,7 @@
 mod sample;
 
 use std::collections::HashMap;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -56,6 +57,30 @@ impl Key {
         }
     }
 
+    /// Of a file that [`Self::path_in`] gives.
+    pub fn of_file(namespace: Option<&str>, stem: &str) -> Self {
+        let service = namespace.is_some().then(|| stem.into());
+        Self { namespace: namespace.map(Into::into), service, model: stem.into() }
+    }
+
+    /// The file that its baseline is kept in; `None` where its names are none of a file, or not told by one. They come from
+    /// traffic: whoever may send events must not choose where we write.
+    pub fn path_in(&self, folder: &Path) -> Option<PathBuf> {
+        let is_safe = |name: &str| {
+            let is_plain = |char: char| char.is_ascii_alphanumeric() || "-_.".contains(char);
+            !name.starts_with('.') && name.len() <= 200 && name.chars().all(is_plain)
+        };
+        if *self != Self::of_file(self.namespace.as_deref(), &self.model) || !is_safe(&self.model) {
+            return None;
+        }
+        let folder = match self.namespace.as_deref() {
+            Some(namespace) if !is_safe(namespace) => return None,
+            Some(namespace) => folder.join(namespace),
+            None => folder.to_owned(),
+        };
+        Some(folder.join(format!("{}.json", self.model)))
+    }
+
     /// What its traffic asks for.
     pub fn with_asked<T>(&self, then: impl FnOnce(Asked<'_>) -> T) -> T {
         let namespace = self.namespace.clone().unwrap_or_default();
@@ -105,7 +130,7 @@ impl Learner {
     /// Why they are not kept, as a label value.
     pub fn offer(&self, key: Key, now: Instant, read: &mut Read<'_>) -> Result<(), &'static str> {
         let mut state = self.state();
-        let config = state.config;
+        let LearnConfig { rows, max_bytes_each, .. } = state.config;
         if !state.models.contains_key(&key) && !state.make_room(now) {
             return Err(UNKNOWN_MODEL);
         }
@@ -113,8 +138,8 @@ impl Learner {
         let progress = state.models.entry(key).or_insert_with(begun);
         let Progress::Collecting { sample, last } = progress else { return Err(LEARNING_FULL) };
         *last = now;
-        let added = sample.add(read, config.rows, config.max_bytes_each);
-        let has_enough = sample.n_rows() >= config.rows;
+        let added = sample.add(read, rows, max_bytes_each);
+        let has_enough = sample.n_rows() >= rows;
         let is_cut = added == Err(LEARNING_FULL) && sample.n_rows() >= LearnConfig::MIN_ROWS;
         if has_enough || is_cut {
             *progress = Progress::Ready(std::mem::take(sample));
@@ -132,6 +157,22 @@ impl Learner {
             }
         }
         ready
+    }
+
+    /// Makes a model one that has been learnt already, if there is room for it.
+    pub fn mark_learnt(&self, key: &Key) -> bool {
+        let mut state = self.state();
+        let has_room = state.models.len() < state.config.max_models;
+        if has_room {
+            state.models.insert(key.clone(), Progress::Done);
+        }
+        has_room
+    }
+
+    /// Where what is learnt is kept, and how many models that may be.
+    pub fn kept(&self) -> (Option<PathBuf>, usize) {
+        let config = &self.state().config;
+        (config.dir.clone(), config.max_models)
     }
 
     /// Makes a model one that was never seen.

@@ -156,10 +156,8 @@ impl Loader {
         let Listing { files, is_cut } = folder::list(folder, room)?;
         self.of_folder.retain(|key, _| files.contains_key(key));
         for (key, path) in files {
-            if !self.of_folder.contains_key(&key) {
-                let entry = Entry::new(Arc::new(key.config(path)));
-                self.of_folder.insert(key, entry);
-            }
+            let config = key.config(path);
+            self.of_folder.entry(key).or_insert_with(|| Entry::new(Arc::new(config)));
         }
         if is_cut { Err(BaselineError::TooMany { max_models: self.max_models }) } else { Ok(()) }
     }

@@ -146,7 +146,7 @@ async fn a_config_map_that_is_swapped_under_traffic_loses_no_row() {
     let text = daemon.metrics().await;
     assert_eq!(text.matches("driftd_baseline_info{").count(), 1, "the series of earlier ones are taken back");
     let missing =
-        text.lines().filter(|line| line.contains(r#"driftd_decode_errors_total{"#) && !line.ends_with(" 0"));
+        text.lines().filter(|line| line.contains("driftd_decode_errors_total{") && !line.ends_with(" 0"));
     assert_eq!(missing.count(), 0, "{text}");
     daemon.stop().await;
 }
@@ -178,9 +178,11 @@ async fn a_broken_baseline_changes_nothing_and_a_removed_one_is_watched_no_more(
 
 #[tokio::test]
 async fn a_model_that_nobody_has_configured_is_learnt_and_watched() {
+    let kept = TempDir::new().unwrap();
     let mut config = config(None);
-    config.learn = Some(LearnConfig { rows: 1000, max_models: 2, max_bytes_each: 1 << 20 });
-    let daemon = Daemon::start(config).await;
+    let dir = Some(kept.path().join("learnt"));
+    config.learn = Some(LearnConfig { rows: 1000, max_models: 2, max_bytes_each: 1 << 20, dir });
+    let daemon = Daemon::start(config.clone()).await;
     let mut sender = Sender::to(&daemon);
     for at in 0..200 {
         let rows: Vec<_> = (0..5).map(|more| row(at * 5 + more)).collect();
@@ -223,5 +225,20 @@ async fn a_model_that_nobody_has_configured_is_learnt_and_watched() {
         "{:?}",
         report.models[0].windows[0]
     );
+    daemon.stop().await;
+
+    // After a restart it is there at once; and a baseline of its own takes its place.
+    let folder = TempDir::new().unwrap();
+    config.models_dir = Some(folder.path().to_owned());
+    let daemon = Daemon::start(config).await;
+    let again = daemon.wait_for("what was kept", |report| report.models.len() == 1).await;
+    assert_eq!(again.models[0].baseline, report.models[0].baseline);
+    std::fs::write(folder.path().join("stranger.json"), baseline(50, "1")).unwrap();
+    daemon
+        .wait_for("its own", |report| {
+            report.models.iter().all(|model| !model.baseline.learnt) && report.models.len() == 1
+        })
+        .await;
+    assert!(!kept.path().join("learnt/prod/stranger.json").exists());
     daemon.stop().await;
 }

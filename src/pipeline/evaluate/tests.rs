@@ -1,3 +1,5 @@
+#![expect(clippy::float_cmp, reason = "counts in an exposition are whole numbers")]
+
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 

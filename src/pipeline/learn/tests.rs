@@ -9,7 +9,7 @@ fn field(number: u8, bytes: impl AsRef<[u8]>) -> Vec<u8> {
     let (bytes, mut len) = (bytes.as_ref(), Vec::new());
     let mut left = bytes.len();
     while left >= 0x80 {
-        len.push((left & 0x7f) as u8 | 0x80);
+        len.push(u8::try_from(left & 0x7f).unwrap() | 0x80);
         left >>= 7;
     }
     len.push(u8::try_from(left).unwrap());
@@ -123,7 +123,7 @@ fn offer(
 }
 
 fn learner(rows: u64, max_models: usize, max_bytes_each: usize) -> Learner {
-    Learner::new(LearnConfig { rows, max_models, max_bytes_each })
+    Learner::new(LearnConfig { rows, max_models, max_bytes_each, dir: None })
 }
 
 /// The baseline of rows that come a few at a time.
@@ -219,4 +219,27 @@ fn columns_that_come_late_are_missing_before_and_an_image_is_no_table() {
     assert_eq!(described, [("a", 1, 0), ("b", 3, 0), ("c", 3, 1), ("prediction_0", 1, 0)]);
     let image = json!({"instances": [vec![0; 3000]]}).to_string();
     assert_eq!(send("image", &image, r#"{"predictions": [1]}"#), Err("too_many_cells"));
+}
+
+#[test]
+fn names_from_traffic_choose_no_path() {
+    let path = |namespace: &str, service: &str, model: Option<&str>| {
+        let service = super::super::Service { namespace: namespace.into(), name: service.into() };
+        let key = Key::of(Asked { service: Some(&service), model, version: None })?;
+        key.path_in(Path::new("kept")).map(|path| path.display().to_string())
+    };
+    assert_eq!(path("prod", "credit", None).as_deref(), Some("kept/prod/credit.json"));
+    assert_eq!(path("prod", "credit", Some("credit")).as_deref(), Some("kept/prod/credit.json"));
+    assert_eq!(key("credit").path_in(Path::new("kept")).unwrap(), Path::new("kept/credit.json"));
+    for (namespace, service, model) in [
+        ("..", "credit", None),
+        ("prod", "../../etc", None),
+        ("prod", "a/b", None),
+        ("prod", ".hidden", None),
+        ("", "credit", None),
+        ("prod", "credit", Some("other")),
+    ] {
+        assert_eq!(path(namespace, service, model), None, "{namespace} {service} {model:?}");
+    }
+    assert_eq!(key("/etc/passwd").path_in(Path::new("kept")), None);
 }

@@ -9,8 +9,8 @@ use crate::config::ModelConfig;
 /// What names a file of the folder.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Key {
-    namespace: Option<String>,
-    stem: String,
+    pub(super) namespace: Option<String>,
+    pub(super) stem: String,
 }
 
 impl Key {

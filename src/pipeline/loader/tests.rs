@@ -1,3 +1,5 @@
+#![expect(clippy::float_cmp, reason = "counts in an exposition are whole numbers")]
+
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
@@ -125,7 +127,7 @@ fn what_keeps_failing_is_tried_ever_more_seldom_until_something_is_there() {
     assert_eq!(looks.models(), ["a 1 10"], "at once");
 }
 
-/// As kubelet writes a ConfigMap: `..data` is a link to a folder, and is swapped.
+/// As kubelet writes a `ConfigMap`: `..data` is a link to a folder, and is swapped.
 #[test]
 fn a_config_map_is_one_swap_of_a_link() {
     let folder = TempDir::new().unwrap();

@@ -10,11 +10,13 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use driftd::baseline::Baseline;
 use driftd::baseline::build::{BuildOptions, build};
 use driftd::config::ModelConfig;
 use driftd::decode::{BodyHeaders, Format, Route};
 use driftd::pipeline::count::{Decoder, ShardCounts};
-use driftd::pipeline::{Message, Models, Part};
+use driftd::pipeline::models::Slot;
+use driftd::pipeline::{Message, Model, Models, Origin, Part};
 
 const N_FEATURES: usize = 16;
 const ROWS_PER_SECOND: u64 = 500;
@@ -46,10 +48,13 @@ fn main() {
     let decoded = decode_only(&baseline, &sample);
     println!("  decode and count the rows alone            {decoded:7.0} MiB/s");
 
-    for (name, state) in [("driftd, windows in memory", None), ("driftd, windows kept in state_dir", Some("state"))] {
+    for (name, state) in
+        [("driftd, windows in memory", None), ("driftd, windows kept in state_dir", Some("state"))]
+    {
         let admin = free_addr();
         let config = scratch.path().join("driftd.yaml");
-        let state = state.map_or(String::new(), |name| format!("state_dir: {}\n", scratch.path().join(name).display()));
+        let state = state
+            .map_or(String::new(), |name| format!("state_dir: {}\n", scratch.path().join(name).display()));
         let text = format!(
             "admin: {admin}\n{state}models: [{{baseline: {}}}]\ntaps: [{{logs: {{include: ['{}'], features: /features, prediction: /score, timestamp: /time}}}}]\n",
             baseline.display(),
@@ -58,7 +63,8 @@ fn main() {
         std::fs::write(&config, text).unwrap();
         let started = Instant::now();
         let mut command = Command::new(env!("CARGO_BIN_EXE_driftd"));
-        let process = Process(command.args(["run", "--config"]).arg(&config).stderr(Stdio::null()).spawn().unwrap());
+        let process =
+            Process(command.args(["run", "--config"]).arg(&config).stderr(Stdio::null()).spawn().unwrap());
         wait_for_rows(admin, n_rows as f64);
         let (seconds, cpu) = (started.elapsed().as_secs_f64(), cpu_seconds(process.0.id()));
         println!(
@@ -111,10 +117,12 @@ fn mib_per_second(text: &[u8], mut each: impl FnMut(&[u8])) -> f64 {
 
 /// The rows alone, cut out beforehand; the speed is told in bytes of the log.
 fn decode_only(baseline: &Path, text: &[u8]) -> f64 {
-    let models = Models::new(vec![ModelConfig::new(baseline)]);
-    assert!(models.load_missing().is_empty());
-    let mut decoder = Decoder::new(Arc::new(models), 1 << 20);
-    let (headers, mut counts) = (BodyHeaders::default(), ShardCounts::default());
+    let config = Arc::new(ModelConfig::new(baseline));
+    let model = Model::new(&config, Baseline::read(baseline).unwrap(), Origin::Own);
+    let models = Arc::new(Models::new(vec![Slot { config, model: Some(Arc::new(model)) }]));
+    let mut decoder = Decoder::new(1 << 20, None);
+    decoder.change_to(Arc::clone(&models));
+    let (headers, mut counts) = (BodyHeaders::default(), ShardCounts::of(&models));
     let route = Route { format: Format::Row, model: None, version: None };
     let find = |line: &[u8], what: &str| memchr::memmem::find(line, what.as_bytes()).unwrap() + what.len();
     let rows: Vec<_> = lines(text)
@@ -126,10 +134,14 @@ fn decode_only(baseline: &Path, text: &[u8]) -> f64 {
     let started = Instant::now();
     for (features, score) in rows {
         let part = |bytes| Some(Part { bytes, headers: &headers });
-        let message =
-            Message { route: Some(&route), request: part(features), response: part(score), ..Message::default() };
+        let message = Message {
+            route: Some(&route),
+            request: part(features),
+            response: part(score),
+            ..Message::default()
+        };
         let decoded = decoder.decode(&message);
-        decoder.record(decoded, &mut counts);
+        decoder.record(&message, decoded, &mut counts);
     }
     text.len() as f64 / MIB / started.elapsed().as_secs_f64()
 }

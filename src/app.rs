@@ -4,7 +4,7 @@
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc as std_mpsc};
 use std::time::Duration;
 
 use prometheus::Registry;
@@ -16,8 +16,9 @@ use tracing::{error, info, warn};
 
 use crate::admin::{Admin, BoundAdmin};
 use crate::config::{Config, Identity, LogsConfig, Taps};
+use crate::pipeline::loader::LoaderConfig;
 use crate::pipeline::timed::Counted;
-use crate::pipeline::{Context, Evaluator, Intake, MirrorBudget, Models, Report, Shard, StateDir};
+use crate::pipeline::{Context, Evaluator, Intake, Learner, Loader, MirrorBudget, Report, Shard, StateDir};
 use crate::tail::Logs;
 use crate::tap::{CloudEvents, Proxy};
 use crate::telemetry::{LogsFamilies, ModelMetrics, ProcessMetrics, TapFamilies};
@@ -30,6 +31,7 @@ const COUNTED_CAPACITY: usize = 2;
 pub struct App {
     taps: BoundTaps,
     admin: BoundAdmin,
+    loader: Loader,
     evaluator: Evaluator,
     shards: Vec<Shard>,
     report: watch::Receiver<Arc<Report>>,
@@ -77,22 +79,30 @@ impl App {
     pub async fn bind(config: Config, identity: Identity) -> Result<Self, AppError> {
         let registry = Registry::new();
         let process_metrics = ProcessMetrics::register(&registry)?;
-        let models = Arc::new(Models::new(config.models));
+        let learner = config.learn.map(Learner::new);
         let (queues, shards): (Vec<_>, Vec<_>) = (0..config.n_shards)
             .map(|_| {
                 let (sender, receiver) = mpsc::channel(config.queue_capacity);
-                (sender, Shard::new(receiver, Arc::clone(&models), config.taps.max_body_bytes()))
+                (sender, Shard::new(receiver, config.taps.max_body_bytes(), learner.clone()))
             })
             .unzip();
         let (publish, report) = watch::channel(Arc::default());
         let families = TapFamilies::register(&registry)?;
         let mut taps = BoundTaps::bind(&config.taps, &Intake::new(queues), &families).await?;
+        let interval = config.evaluation.interval;
+        let sources = LoaderConfig {
+            models: config.models,
+            models_dir: config.models_dir,
+            max_models: config.max_models,
+            interval,
+            learner: learner.clone(),
+        };
+        let loader = Loader::new(sources, process_metrics.clone());
         let logs = (!config.taps.logs.is_empty()).then_some(config.taps.logs);
         if let Some(configs) = logs.clone() {
             let metrics = (families.of("logs"), LogsFamilies::register(&registry)?);
-            taps.logs = Some(Logs::new(configs, &config.evaluation, Arc::clone(&models), metrics));
+            taps.logs = Some(Logs::new(configs, &config.evaluation, (loader.catalog(), learner), metrics));
         }
-        let interval = config.evaluation.interval;
         let context = Context {
             evaluation: config.evaluation,
             identity,
@@ -101,8 +111,14 @@ impl App {
         };
         let shard_handles = shards.iter().map(Shard::handle).collect();
         let (mut keys, state_metrics) = (Vec::new(), process_metrics.clone());
-        let mut evaluator =
-            Evaluator::new(models, shard_handles, context, process_metrics, taps.budgets(), publish);
+        let mut evaluator = Evaluator::new(
+            loader.catalog(),
+            shard_handles,
+            context,
+            process_metrics,
+            taps.budgets(),
+            publish,
+        );
         if let Some(logs) = logs {
             evaluator.of_timed_rows(logs.len(), families.of("logs"));
             keys = logs.iter().map(LogsConfig::key).collect();
@@ -117,7 +133,7 @@ impl App {
                 }
             }
         }
-        evaluator.load_baselines();
+        evaluator.begin();
         let health = taps.proxy.as_ref().map(Proxy::upstream_health).zip(config.taps.proxy);
         let readiness = move || match &health {
             Some((health, proxy)) if !health.is_reachable() => {
@@ -129,7 +145,7 @@ impl App {
             .bind(config.admin)
             .await
             .map_err(|source| AppError::Bind { what: "the admin listener", addr: config.admin, source })?;
-        Ok(Self { taps, admin, evaluator, shards, report, interval, grace: config.shutdown_grace })
+        Ok(Self { taps, admin, loader, evaluator, shards, report, interval, grace: config.shutdown_grace })
     }
 
     /// Where callers connect, if there is a proxy.
@@ -162,9 +178,10 @@ impl App {
     pub async fn run(self, stop: impl Future<Output = ()>) -> Result<(), AppError> {
         let cancel = CancellationToken::new(); // watched by the source of traffic alone
         let traffic = TaskTracker::new();
-        let Self { taps, admin, evaluator, shards, interval, grace, .. } = self;
+        let Self { taps, admin, loader, evaluator, shards, interval, grace, .. } = self;
 
         let counted = start_shards(shards)?;
+        let _stop_loading = start_loader(loader)?;
         let (last_tick, end_of_ticks) = oneshot::channel();
         let (of_logs, from_logs) = mpsc::channel(COUNTED_CAPACITY);
         if let Some(logs) = taps.logs {
@@ -252,6 +269,17 @@ async fn drained(
         () = run => (),
         () = over => warn!(tap, "grace period over, closing connections with requests in flight"),
     }
+}
+
+/// A thread that loads baselines for as long as the other end of its channel is there. Nobody waits for it: a store that does not answer
+/// keeps nothing from ending.
+fn start_loader(loader: Loader) -> Result<std_mpsc::SyncSender<()>, AppError> {
+    let (alive, stop) = std_mpsc::sync_channel(0);
+    std::thread::Builder::new()
+        .name("driftd-loader".to_owned())
+        .spawn(move || loader.run(&stop))
+        .map_err(AppError::Thread)?;
+    Ok(alive)
 }
 
 /// One thread a shard; resolves when all have ended.

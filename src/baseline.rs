@@ -6,9 +6,11 @@ pub(crate) mod count;
 pub mod error;
 pub mod feature;
 pub mod schema;
+pub mod source;
 
 pub use artifact::{Baseline, Source};
 pub use build::{BuildError, BuildOptions};
 pub use error::BaselineError;
 pub use feature::{Distribution, FeatureBaseline};
 pub use schema::{Categories, ColumnKind, ColumnSpec, Measure, Role, Schema, VectorColumn, VectorPlace};
+pub use source::BaselineSource;

@@ -10,6 +10,7 @@ mod logs;
 mod model;
 mod proxy;
 mod units;
+mod unknown;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -23,9 +24,10 @@ pub use evaluation::{
     EvaluationConfig, FeatureThresholds, RawEvaluation, RawReference, RawSensitivity, Window,
 };
 pub use logs::{Fields, LogsConfig, Named, RawLines, RawLogFormat, RawLogs, RawReadFrom};
-pub use model::{ModelConfig, RawModel};
+pub use model::{BaselinePlace, ModelConfig, RawModel};
 pub use proxy::{ProxyConfig, RawProxy};
 pub use units::{ByteSize, HumanDuration};
+pub use unknown::{LearnConfig, RawLearn, RawUnknownModels};
 
 /// The file of `driftd run --config`.
 #[derive(Debug, Deserialize)]
@@ -41,6 +43,16 @@ pub struct RawConfig {
     /// The models watched, each against its own baseline.
     #[serde(default)]
     pub models: Vec<RawModel>,
+    /// A folder of baselines, each a model to watch: `<model>.json`, and `<namespace>/<inferenceservice>.json`. Looked at
+    /// once an interval.
+    pub models_dir: Option<PathBuf>,
+    /// Models at most, those of `models` and of `models_dir` together. Default 1000. Each takes memory for its windows, most of it
+    /// 4 bytes a bin, slot and window.
+    #[serde(default = "default_max_models")]
+    pub max_models: usize,
+    /// What becomes of traffic for a model that is in neither: `ignore`, the default, or `{learn: {rows: 10000}}`.
+    #[serde(default)]
+    pub unknown_models: RawUnknownModels,
     /// When and over which windows drift is judged.
     #[serde(default)]
     pub evaluation: RawEvaluation,
@@ -103,6 +115,10 @@ impl Default for RawPipeline {
 
 const fn default_admin() -> SocketAddr {
     SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED), 9464)
+}
+
+const fn default_max_models() -> usize {
+    1000
 }
 
 const fn default_grace() -> HumanDuration {
@@ -182,6 +198,12 @@ pub struct Config {
     pub state_dir: Option<PathBuf>,
     /// The models watched.
     pub models: Vec<ModelConfig>,
+    /// A folder of more.
+    pub models_dir: Option<PathBuf>,
+    /// How many of both.
+    pub max_models: usize,
+    /// How models that are in neither are learnt, if they are.
+    pub learn: Option<LearnConfig>,
     /// When and over which windows drift is judged.
     pub evaluation: EvaluationConfig,
     /// The ways traffic comes in.
@@ -239,6 +261,9 @@ impl Config {
             admin: default_admin(),
             state_dir: None,
             models,
+            models_dir: None,
+            max_models: default_max_models(),
+            learn: None,
             evaluation: EvaluationConfig::default(),
             taps: Taps { proxy: Some(proxy), ..Taps::default() },
             max_series: metrics.max_series,
@@ -253,10 +278,22 @@ impl Config {
     /// # Errors
     /// [`ConfigError`] names the file, the key and what to do.
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
+        Self::read_for(path, None)
+    }
+
+    /// The same in a pod that serves a model from `storage_uri`: where the file has one model and does not say where that is served
+    /// from, it is there.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub fn read_for(path: &Path, storage_uri: Option<&str>) -> Result<Self, ConfigError> {
         let text = std::fs::read_to_string(path)
             .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
-        let raw: RawConfig = serde_saphyr::from_str(&text)
+        let mut raw: RawConfig = serde_saphyr::from_str(&text)
             .map_err(|error| ConfigError::Parse { path: path.to_owned(), message: error.to_string() })?;
+        if let ([model], Some(uri)) = (&mut *raw.models, storage_uri) {
+            model.storage_uri.get_or_insert_with(|| uri.to_owned());
+        }
         Self::try_from(raw)
     }
 }
@@ -266,6 +303,12 @@ impl TryFrom<RawConfig> for Config {
 
     fn try_from(raw: RawConfig) -> Result<Self, ConfigError> {
         let models = ModelConfig::all(raw.models)?;
+        if models.len() > raw.max_models {
+            return Err(ConfigError::invalid(
+                "max_models",
+                format!("is {}, and `models` has {} entries; raise it", raw.max_models, models.len()),
+            ));
+        }
         if !(1..=256).contains(&raw.pipeline.shards) {
             return Err(ConfigError::invalid("pipeline.shards", "must be between 1 and 256"));
         }
@@ -276,6 +319,9 @@ impl TryFrom<RawConfig> for Config {
             admin: raw.admin,
             state_dir: raw.state_dir,
             models,
+            models_dir: raw.models_dir,
+            max_models: raw.max_models,
+            learn: LearnConfig::of(raw.unknown_models)?,
             evaluation: EvaluationConfig::try_from(raw.evaluation)?,
             taps: raw.taps.try_into()?,
             max_series: raw.metrics.max_series,

@@ -30,7 +30,7 @@ mod tests;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-pub use batch::{Batch, Column, Violation, ViolationReason};
+pub use batch::{Batch, Column, Found, Violation, ViolationReason};
 pub use body::{Body, BodyHeaders};
 use columns::Columns;
 pub use encoding::decode_content;
@@ -152,10 +152,12 @@ pub fn try_everything(bytes: &[u8]) {
             ("y0", Role::Prediction, ColumnKind::Number),
             ("finish_reason", Role::Prediction, ColumnKind::Text),
             ("embedding.distance", Role::Prediction, distance()),
+            ("y2", Role::Prediction, ColumnKind::Untyped),
         ]
         .map(|(name, role, kind)| ColumnSpec { name: name.into(), role, kind }),
     );
     let mut batch = Batch::new(&schema);
+    batch.found = Some(Found::default());
     for encoding in ["gzip", "deflate", "zstd"] {
         let _ = decode_content(Some(encoding), bytes, 1 << 16);
     }
@@ -182,10 +184,7 @@ pub fn try_everything(bytes: &[u8]) {
             let _ = decode_request(format, body, &schema, &mut batch);
             let _ = decode_response(format, body, &schema, &mut batch);
             for (spec, column) in schema.columns().iter().zip(&batch.columns) {
-                let n_values = match column {
-                    Column::Numbers { values, .. } => values.len(),
-                    Column::Codes(codes) => codes.len(),
-                };
+                let n_values = column.len();
                 assert_eq!(n_values, batch.n_rows(spec.role), "{format:?} {}", spec.name);
             }
         }

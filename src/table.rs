@@ -58,11 +58,15 @@ impl Cells {
 }
 
 /// One cell of JSON.
-#[derive(Debug, PartialEq)]
-pub(crate) enum Cell {
+#[derive(Clone, Debug, PartialEq)]
+pub enum Cell {
+    /// No value.
     Missing,
+    /// A number.
     Number(f64),
+    /// True or false.
     Boolean(bool),
+    /// A text.
     Text(Box<str>),
     /// A list of numbers, `NaN` for `null`.
     Vector(Box<[f32]>),

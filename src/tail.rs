@@ -16,12 +16,13 @@ mod worker;
 use std::io;
 use std::sync::Arc;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{EvaluationConfig, LogsConfig};
 use crate::drift::Timestamp;
-use crate::pipeline::Models;
+use crate::pipeline::Learner;
+use crate::pipeline::loader::Catalog;
 use crate::pipeline::timed::{Counted, Marks, Slots};
 use crate::telemetry::{LogsFamilies, TapMetrics};
 use worker::{Start, Worker};
@@ -31,17 +32,18 @@ use worker::{Start, Worker};
 pub struct Logs {
     configs: Vec<LogsConfig>,
     slots: Slots,
-    models: Arc<Models>,
+    models: (watch::Receiver<Arc<Catalog>>, Option<Learner>),
     tap: TapMetrics,
     families: LogsFamilies,
 }
 
 impl Logs {
-    /// Over these sources; their rows are counted by the slots of `evaluation`'s windows.
+    /// Over these sources; their rows are counted by the slots of `evaluation`'s windows, for the models of the catalog, and those of
+    /// others are the learner's.
     pub fn new(
         configs: Vec<LogsConfig>,
         evaluation: &EvaluationConfig,
-        models: Arc<Models>,
+        models: (watch::Receiver<Arc<Catalog>>, Option<Learner>),
         (tap, families): (TapMetrics, LogsFamilies),
     ) -> Self {
         Self { configs, slots: Slots::new(evaluation), models, tap, families }
@@ -60,7 +62,7 @@ impl Logs {
         for (source, config) in self.configs.into_iter().enumerate() {
             let (marks, watermark) = restored(source);
             let metrics = self.families.of(&config.include[0]);
-            let (slots, models) = (self.slots.clone(), Arc::clone(&self.models));
+            let (slots, models) = (self.slots.clone(), self.models.clone());
             let start =
                 Start { source, config, slots, models, marks, watermark, tap: self.tap.clone(), metrics };
             let worker = Worker::new(start, counted.clone(), stop.clone());

@@ -187,6 +187,11 @@ impl Baseline {
         self.header.rows
     }
 
+    /// What [`Self::sha256`] is of a file with these bytes.
+    pub fn sha256_of(bytes: &[u8]) -> String {
+        hex_sha256(bytes)
+    }
+
     /// SHA-256 of the file, in hex.
     pub fn sha256(&self) -> &str {
         &self.sha256

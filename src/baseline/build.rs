@@ -9,12 +9,14 @@ mod error;
 mod passes;
 mod profile;
 mod quantiles;
+mod rows;
 mod vectors;
 
 use std::path::PathBuf;
 
 pub use decide::{Decision, Why};
 pub use error::BuildError;
+pub use rows::{RowsColumn, build_from_rows};
 
 use super::artifact::Header;
 use super::schema::hex;

@@ -25,6 +25,40 @@ pub enum BaselineError {
         /// Why.
         source: io::Error,
     },
+    /// Far longer than any baseline.
+    #[error("{} is longer than {max_bytes} bytes, which no baseline is; check the path", .path.display())]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+        /// The most that is read.
+        max_bytes: u64,
+    },
+    /// A place that this driftd cannot read.
+    #[error("cannot read baseline {uri}; mount it as a file and give its path")]
+    Scheme {
+        /// As configured.
+        uri: String,
+    },
+    /// More models than the daemon may hold.
+    #[error(
+        "there are more than {max_models} models, and those past it are not watched; raise `max_models` or remove some"
+    )]
+    TooMany {
+        /// As configured.
+        max_models: usize,
+    },
+    /// Two baselines for one model.
+    #[error(
+        "model `{model}` version `{version}` has another baseline already, from {first}; give this one another model, version or namespace"
+    )]
+    Twice {
+        /// Its name.
+        model: String,
+        /// Its version.
+        version: String,
+        /// Where the one in force is from.
+        first: String,
+    },
     /// Not JSON, or not with our fields.
     #[error("not a baseline; make one with `driftd baseline build`")]
     Json(#[source] serde_json::Error),
@@ -93,12 +127,27 @@ pub enum BaselineError {
 
 impl BaselineError {
     /// Every value of [`Self::kind`].
-    pub const KINDS: [&str; 6] = ["io", "json", "format", "kind", "invalid", "not_mergeable"];
+    pub const KINDS: [&str; 10] = [
+        "io",
+        "too_large",
+        "scheme",
+        "too_many",
+        "twice",
+        "json",
+        "format",
+        "kind",
+        "invalid",
+        "not_mergeable",
+    ];
 
     /// What is wrong, as a label value: one of [`Self::KINDS`].
     pub const fn kind(&self) -> &'static str {
         match self {
             Self::Read { .. } | Self::Write { .. } => "io",
+            Self::TooLarge { .. } => "too_large",
+            Self::Scheme { .. } => "scheme",
+            Self::TooMany { .. } => "too_many",
+            Self::Twice { .. } => "twice",
             Self::Json(_) => "json",
             Self::Format { .. } => "format",
             Self::Kind { .. } => "kind",

@@ -117,6 +117,8 @@ pub enum ColumnKind {
     Category(Categories),
     /// A number that is made of a vector.
     Vector(VectorColumn),
+    /// As it stands: nobody knows yet what the column is.
+    Untyped,
 }
 
 /// One of the numbers that a vector is watched through. Each is a column of its own: histograms, thresholds, series and reports know
@@ -181,6 +183,7 @@ impl ColumnKind {
             Self::Boolean => "boolean",
             Self::Category(_) => "categorical",
             Self::Vector(_) => "vector",
+            Self::Untyped => "untyped",
         }
     }
 

@@ -37,11 +37,15 @@ pub struct RunArgs {
     /// The model's baseline, from `driftd baseline build`
     #[arg(long, value_name = "FILE")]
     baseline: Option<PathBuf>,
+    /// Where the model is served from: its last segment is the version, and the baseline may lie there as driftd-baseline.json. With
+    /// --config, for its one model where that has no `storage_uri`
+    #[arg(long, env = "DRIFTD_STORAGE_URI", value_name = "URI")]
+    storage_uri: Option<String>,
     /// The model's name in request paths [default: the baseline's; if it has none, every name]
-    #[arg(long, requires = "baseline", value_name = "NAME")]
+    #[arg(long, value_name = "NAME")]
     model: Option<String>,
     /// The model's version, for labels [default: the baseline's]
-    #[arg(long, requires = "baseline", value_name = "VERSION")]
+    #[arg(long, value_name = "VERSION")]
     model_version: Option<String>,
     /// Threads that forward traffic: one serves tens of thousands of requests a second, at the least cost a request
     #[arg(long, env = "DRIFTD_THREADS", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
@@ -70,17 +74,29 @@ fn socket_addr(text: &str) -> Result<SocketAddr, String> {
 impl RunArgs {
     fn config(&self) -> anyhow::Result<Config> {
         if let Some(path) = &self.config {
-            return Ok(Config::read(path)?);
+            // Empty where the downward API has no such annotation.
+            return Ok(Config::read_for(path, self.storage_uri.as_deref().filter(|uri| !uri.is_empty()))?);
         }
         let (Some(listen), Some(upstream)) = (self.listen, &self.upstream) else {
             anyhow::bail!("--listen and --upstream are needed where there is no --config");
         };
-        let models = self.baseline.iter().map(|baseline| ModelConfig {
-            name: self.model.clone(),
-            version: self.model_version.clone(),
+        let storage_uri = self.storage_uri.as_deref().filter(|uri| !uri.is_empty());
+        let beside = storage_uri.map(ModelConfig::beside);
+        let of_file = self.baseline.as_ref().map(|baseline| ModelConfig {
+            version: beside.as_ref().and_then(|beside| beside.version.clone()),
             ..ModelConfig::new(baseline)
         });
-        let mut config = Config::new(ProxyConfig::new(listen, upstream)?, models.collect());
+        let model = of_file.or(beside).map(|model| ModelConfig {
+            name: self.model.clone(),
+            version: self.model_version.clone().or(model.version.clone()),
+            ..model
+        });
+        if model.is_none() && (self.model.is_some() || self.model_version.is_some()) {
+            anyhow::bail!(
+                "--model and --model-version name what --baseline or --storage-uri gives; add one of them"
+            );
+        }
+        let mut config = Config::new(ProxyConfig::new(listen, upstream)?, model.into_iter().collect());
         if let Some(admin) = self.admin {
             config.admin = admin;
         }

@@ -60,6 +60,13 @@ fn mistakes_are_named_by_key() {
     check_refused(&format!("{MINIMAL}\nevaluation: {{min_features: 2}}"), "`evaluation.min_features` is 2");
     check_refused(&format!("{MINIMAL}\nevaluation: {{reference: last_week}}"), "same_hour_yesterday");
     check_refused(&format!("{MINIMAL}\npipeline: {{shards: 0}}"), "`pipeline.shards`");
+    let unknown = |learn: &str| format!("{MINIMAL}\nunknown_models: {learn}");
+    check_refused(&unknown("{learn: {rows: 10}}"), "`unknown_models.learn.rows` is 10");
+    check_refused(&unknown("{learn: {max_models: 0}}"), "`unknown_models.learn.max_models`");
+    check_refused(&unknown("{learn: {max_bytes: 1MiB}}"), "write 1280KiB or more");
+    check_refused(&unknown("watch"), "ignore");
+    assert!(parse(&unknown("ignore")).unwrap().learn.is_none());
+    assert_eq!(parse(&unknown("{learn: {}}")).unwrap().learn.unwrap().rows, 10_000);
     check_refused(
         "taps: [{proxy: {listen: 127.0.0.1:80, upstream: https://127.0.0.1}}]",
         "`proxy.upstream` `https://127.0.0.1` is not plain http",
@@ -68,15 +75,60 @@ fn mistakes_are_named_by_key() {
     check_refused(&format!("{MINIMAL}\n{twice}"), "names model `a` version `` twice");
 }
 
+/// Where the baseline of each model is looked for.
+fn places(yaml: &str) -> Vec<Vec<String>> {
+    let place = |place: &BaselinePlace| {
+        format!("{}{}", place.source, if place.is_borrowed { " borrowed" } else { "" })
+    };
+    let models = parse(yaml).unwrap().models;
+    models.iter().map(|model| model.places.iter().map(place).collect()).collect()
+}
+
+#[test]
+fn a_baseline_is_looked_for_where_it_is_configured_then_beside_the_model_then_with_the_stable_version() {
+    let yaml = MINIMAL.to_owned()
+        + "
+models:
+  - {name: a, storage_uri: /models/a/v1, baseline: a.json}
+  - {name: a, storage_uri: /models/a/v2/}
+  - {name: a, storage_uri: '', version: '3'}
+  - {name: b, storage_uri: s3://models/b}
+  - {name: b, version: '2', storage_uri: s3://models/b2}
+  - {name: c, version: '2', baseline: c2.json}
+  - {name: c, version: '1', baseline: c1.json}";
+    let expected = [
+        vec!["a.json"],
+        vec!["/models/a/v2/driftd-baseline.json", "a.json borrowed"],
+        vec!["a.json borrowed"],
+        vec!["s3://models/b/driftd-baseline.json"],
+        vec!["s3://models/b2/driftd-baseline.json", "s3://models/b/driftd-baseline.json borrowed"],
+        vec!["c2.json"],
+        vec!["c1.json"],
+    ];
+    assert_eq!(places(&yaml), expected);
+    let versions = parse(&yaml).unwrap().models.into_iter().map(|model| model.version.unwrap_or_default());
+    let versions: Vec<_> = versions.take(3).collect();
+    assert_eq!(versions, ["v1-07327dbd", "v2-349f70ad", "3"]);
+    let folder = tempfile::TempDir::new().unwrap();
+    let file = folder.path().join("driftd.yaml");
+    std::fs::write(&file, format!("{MINIMAL}\nmodels: [{{name: a}}]")).unwrap();
+    let config = Config::read_for(&file, Some("s3://bucket/a/v1")).unwrap();
+    assert_eq!(config.models[0].places[0].source.to_string(), "s3://bucket/a/v1/driftd-baseline.json");
+    let error = Config::read_for(&file, None).unwrap_err().to_string();
+    assert!(error.contains("`models.baseline` is missing"), "{error}");
+    let s3 = "models: [{name: a, baseline: 's3://bucket/a.json'}]";
+    check_refused(&format!("{MINIMAL}\n{s3}"), "`models.baseline` `s3://bucket/a.json` cannot be read");
+    let two = "models: [{name: a, baseline: a.json}, {name: b, baseline: b.json}]\nmax_models: 1";
+    check_refused(&format!("{MINIMAL}\n{two}"), "`max_models` is 1, and `models` has 2 entries");
+}
+
 #[test]
 fn a_version_without_a_baseline_borrows_that_of_the_same_name() {
     let models = |models: &str| MINIMAL.to_owned() + "\nmodels:\n" + models;
     let yaml = models(
         "  - {name: a, version: '2'}\n  - {name: b, baseline: b.json}\n  - {name: a, version: '1', baseline: a.json}",
     );
-    let models_of_a: Vec<_> =
-        parse(&yaml).unwrap().models.into_iter().map(|model| (model.baseline, model.is_borrowed)).collect();
-    assert_eq!(models_of_a, [("a.json".into(), true), ("b.json".into(), false), ("a.json".into(), false)]);
+    assert_eq!(places(&yaml), [vec!["a.json borrowed"], vec!["b.json"], vec!["a.json"]]);
     check_refused(
         &models("  - {name: a, version: '2'}\n  - {name: b, baseline: b.json}"),
         "no entry of that name",

@@ -1,6 +1,7 @@
 //! The rows of one exchange as columns, ready to be counted.
 
 use crate::baseline::{ColumnKind, Role, Schema};
+use crate::table::Cell;
 
 /// The values of one column, in row order.
 #[derive(Clone, Debug, PartialEq)]
@@ -14,6 +15,53 @@ pub enum Column {
     },
     /// A histogram index a row: the category's code, or the codes of [`crate::drift::Histogram`] for missing and other.
     Codes(Vec<u32>),
+    /// A cell a row as it stands, of a column that nobody knows yet.
+    Cells(Vec<Cell>),
+}
+
+impl Column {
+    /// Number of rows.
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Numbers { values, .. } => values.len(),
+            Self::Codes(codes) => codes.len(),
+            Self::Cells(cells) => cells.len(),
+        }
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// What a body has that the schema has no column for: how the columns of an unknown model are found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Found {
+    /// Names, in the order of the body.
+    pub names: Vec<Box<str>>,
+    /// Values of the widest row by position; 0 if none is wider than the schema.
+    pub width: usize,
+}
+
+impl Found {
+    /// Columns of a body that are looked at.
+    pub const MAX_COLUMNS: usize = 512;
+    /// Bytes of a name: a longer one is no name.
+    pub const MAX_NAME_LEN: usize = 128;
+
+    /// Whether there may be more than is looked at.
+    pub fn is_too_wide(&self) -> bool {
+        self.names.len() >= Self::MAX_COLUMNS || self.width >= Self::MAX_COLUMNS
+    }
+
+    /// Notes a name, if there is room.
+    pub(super) fn name(&mut self, name: &str) {
+        let fits = self.names.len() < Self::MAX_COLUMNS && name.len() <= Self::MAX_NAME_LEN;
+        if fits && !self.names.iter().any(|known| **known == *name) {
+            self.names.push(name.into());
+        }
+    }
 }
 
 /// A way in which an exchange broke the model's contract.
@@ -69,6 +117,8 @@ pub struct Batch {
     pub violations: Vec<Violation>,
     /// Names of unexpected features, at most [`Self::MAX_UNEXPECTED`], for people to read.
     pub unexpected: Vec<Box<str>>,
+    /// What the schema has no column for, where that is looked for.
+    pub found: Option<Found>,
 }
 
 impl Batch {
@@ -82,6 +132,7 @@ impl Batch {
                 Column::Numbers { values: Vec::new(), n_other: 0 }
             }
             ColumnKind::Boolean | ColumnKind::Category(_) => Column::Codes(Vec::new()),
+            ColumnKind::Untyped => Column::Cells(Vec::new()),
         };
         Self {
             n_feature_rows: 0,
@@ -89,6 +140,7 @@ impl Batch {
             columns: schema.columns().iter().map(|spec| column(&spec.kind)).collect(),
             violations: Vec::new(),
             unexpected: Vec::new(),
+            found: None,
         }
     }
 
@@ -109,6 +161,7 @@ impl Batch {
                     *n_other = 0;
                 }
                 Column::Codes(codes) => codes.clear(),
+                Column::Cells(cells) => cells.clear(),
             }
         }
         (self.n_feature_rows, self.n_prediction_rows) = (0, 0);

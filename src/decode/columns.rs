@@ -7,10 +7,10 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 
 use super::json::{Kind, Scanner};
-use super::{Batch, Column, DecodeError, ViolationReason};
+use super::{Batch, Column, DecodeError, Found, ViolationReason};
 use crate::baseline::{ColumnKind, Role, Schema, VectorPlace};
 use crate::drift::{Histogram, decimal};
-use crate::table::{Untyped, meaning};
+use crate::table::{Cell, Untyped, meaning};
 
 /// Cells a batch may have beside one a byte of the body: enough for a few rows of the widest table.
 const SPARE_CELLS: usize = 1 << 16;
@@ -74,6 +74,7 @@ impl<'a> Columns<'a> {
                     }
                 }
                 Column::Codes(codes) => codes.truncate(n_rows),
+                Column::Cells(cells) => cells.truncate(n_rows),
             }
         }
     }
@@ -87,6 +88,23 @@ impl<'a> Columns<'a> {
 
     /// A column that the baseline does not have.
     pub(super) fn unexpected(&mut self, name: &str, n_rows: u64) {
+        self.found_name(name);
+        self.unexpected_named(name, n_rows);
+    }
+
+    /// A tensor that the baseline does not have: were it known, its columns would be `name[0]`, `name[1]` and so on.
+    pub(super) fn unexpected_tensor(&mut self, name: &str, width: usize, n_rows: u64) {
+        if self.batch.found.is_some() && width > 1 {
+            for at in 0..width.min(Found::MAX_COLUMNS) {
+                self.found_name(&format!("{name}[{at}]"));
+            }
+        } else {
+            self.found_name(name);
+        }
+        self.unexpected_named(name, n_rows);
+    }
+
+    fn unexpected_named(&mut self, name: &str, n_rows: u64) {
         self.violate(None, ViolationReason::UnexpectedFeature, n_rows);
         if self.width == 0 {
             return;
@@ -94,6 +112,22 @@ impl<'a> Columns<'a> {
         let names = &mut self.batch.unexpected;
         if names.len() < Batch::MAX_UNEXPECTED && !names.iter().any(|known| **known == *name) {
             names.push(name.into());
+        }
+    }
+
+    /// A name that the schema has no column for, which is nothing wrong.
+    pub(super) fn found_name(&mut self, name: &str) {
+        if let Some(found) = &mut self.batch.found {
+            found.name(name);
+        }
+    }
+
+    /// A row by position that has `width` values.
+    pub(super) fn found_width(&mut self, width: usize) {
+        if let Some(found) = &mut self.batch.found
+            && width > self.width
+        {
+            found.width = found.width.max(width);
         }
     }
 
@@ -114,10 +148,7 @@ impl<'a> Columns<'a> {
 
     /// Values in a column so far.
     fn len(&self, column: usize) -> usize {
-        match &self.batch.columns[self.start + column] {
-            Column::Numbers { values, .. } => values.len(),
-            Column::Codes(codes) => codes.len(),
-        }
+        self.batch.columns[self.start + column].len()
     }
 
     /// Ends `n_new` rows. Columns that have fewer values get missing ones: `absent` says what it means to have none at
@@ -159,6 +190,7 @@ impl<'a> Columns<'a> {
     #[inline]
     pub(super) fn read(&mut self, column: usize, scanner: &mut Scanner<'_>) -> Result<(), DecodeError> {
         if column >= self.width {
+            self.found_width(column + 1);
             return scanner.skip().map(drop);
         }
         if let Some(place) = self.vector_at(column) {
@@ -187,7 +219,9 @@ impl<'a> Columns<'a> {
             },
             Kind::Array => {
                 scanner.skip()?;
-                self.wrong_type(column);
+                if !self.cell(column, || Cell::Nested) {
+                    self.wrong_type(column);
+                }
             }
         }
         Ok(())
@@ -219,13 +253,20 @@ impl<'a> Columns<'a> {
         if number.is_nan() {
             return self.missing(column);
         }
+        if self.cell(column, || Cell::Number(decimal(number))) {
+            return;
+        }
         match &self.schema.columns()[self.start + column].kind {
             ColumnKind::Boolean if [0.0, 1.0].contains(&number) => self.code(column, u32::from(number > 0.0)),
             ColumnKind::Category(categories) => {
                 let found = categories.of_number(decimal(number));
                 self.category(column, found);
             }
-            ColumnKind::Number | ColumnKind::Text | ColumnKind::Boolean | ColumnKind::Vector(_) => {
+            ColumnKind::Number
+            | ColumnKind::Text
+            | ColumnKind::Boolean
+            | ColumnKind::Vector(_)
+            | ColumnKind::Untyped => {
                 self.wrong_type(column);
             }
         }
@@ -233,6 +274,9 @@ impl<'a> Columns<'a> {
 
     /// Adds a text to a column.
     pub(super) fn text(&mut self, column: usize, text: &str) {
+        if self.cell(column, || Cell::Text(text.into())) {
+            return;
+        }
         match &self.schema.columns()[self.start + column].kind {
             ColumnKind::Text => self.push_number(column, text.chars().count() as f64),
             ColumnKind::Category(categories) => {
@@ -241,7 +285,9 @@ impl<'a> Columns<'a> {
             }
             ColumnKind::Boolean if text.eq_ignore_ascii_case("false") => self.code(column, 0),
             ColumnKind::Boolean if text.eq_ignore_ascii_case("true") => self.code(column, 1),
-            ColumnKind::Boolean | ColumnKind::Number | ColumnKind::Vector(_) => self.wrong_type(column),
+            ColumnKind::Boolean | ColumnKind::Number | ColumnKind::Vector(_) | ColumnKind::Untyped => {
+                self.wrong_type(column)
+            }
         }
     }
 
@@ -269,6 +315,9 @@ impl<'a> Columns<'a> {
 
     /// Adds a boolean to a column.
     pub(super) fn boolean(&mut self, column: usize, value: bool) {
+        if self.cell(column, || Cell::Boolean(value)) {
+            return;
+        }
         match &self.schema.columns()[self.start + column].kind {
             ColumnKind::Boolean => self.code(column, u32::from(value)),
             ColumnKind::Number => self.push_number(column, f64::from(u8::from(value))),
@@ -277,7 +326,7 @@ impl<'a> Columns<'a> {
                 let found = names.iter().find_map(|name| categories.of_text(name));
                 self.category(column, found);
             }
-            ColumnKind::Text | ColumnKind::Vector(_) => self.wrong_type(column),
+            ColumnKind::Text | ColumnKind::Vector(_) | ColumnKind::Untyped => self.wrong_type(column),
         }
     }
 
@@ -288,10 +337,12 @@ impl<'a> Columns<'a> {
         }
         match (meaning(cell), &self.schema.columns()[self.start + column].kind) {
             (Untyped::Missing, _) => self.missing(column),
-            (Untyped::Number(number), ColumnKind::Number | ColumnKind::Boolean) => {
+            (Untyped::Number(number), ColumnKind::Number | ColumnKind::Boolean | ColumnKind::Untyped) => {
                 self.number(column, number);
             }
-            (Untyped::Boolean(value), ColumnKind::Number) => self.boolean(column, value),
+            (Untyped::Boolean(value), ColumnKind::Number | ColumnKind::Untyped) => {
+                self.boolean(column, value);
+            }
             _ => self.text(column, cell),
         }
     }
@@ -301,7 +352,16 @@ impl<'a> Columns<'a> {
         match &mut self.batch.columns[self.start + column] {
             Column::Numbers { values, .. } => values.push(f64::NAN),
             Column::Codes(codes) => codes.push(code),
+            Column::Cells(cells) => cells.push(Cell::Missing),
         }
+    }
+
+    /// Adds a cell to a column that nobody knows yet; `false` if the column is no such.
+    #[inline]
+    fn cell(&mut self, column: usize, cell: impl FnOnce() -> Cell) -> bool {
+        let Column::Cells(cells) = &mut self.batch.columns[self.start + column] else { return false };
+        cells.push(cell());
+        true
     }
 
     pub(super) fn wrong_type(&mut self, column: usize) {
@@ -326,6 +386,7 @@ impl<'a> Columns<'a> {
                 *n_other += 1;
             }
             Column::Codes(codes) => codes.push(code),
+            Column::Cells(cells) => cells.push(Cell::Nested),
         }
     }
 
@@ -346,7 +407,7 @@ impl<'a> Columns<'a> {
         let n_codes = match &self.schema.columns()[self.start + column].kind {
             ColumnKind::Category(categories) => categories.len(),
             ColumnKind::Boolean => 2,
-            ColumnKind::Number | ColumnKind::Text | ColumnKind::Vector(_) => 0,
+            ColumnKind::Number | ColumnKind::Text | ColumnKind::Vector(_) | ColumnKind::Untyped => 0,
         };
         u32::try_from(code(n_codes)).expect("`Categories` gives codes of 32 bits")
     }

@@ -154,7 +154,12 @@ impl Row<'_> {
         scanner: &Scanner<'_>,
     ) -> Result<(), DecodeError> {
         for name in names {
-            let Some(column) = columns.find(name) else { continue };
+            let Some(column) = columns.find(name) else {
+                if self.get(name).is_some() || (self.finish_reason.is_some() && *name == "finish_reason") {
+                    columns.found_name(name);
+                }
+                continue;
+            };
             match (&self.finish_reason, *name) {
                 (Some(reason), "finish_reason") => columns.text(column, reason),
                 _ => columns.numbers(column, std::iter::once(self.get(name).unwrap_or(f64::NAN))),

@@ -57,6 +57,7 @@ fn shown(column: &Column, kind: &ColumnKind) -> Vec<String> {
                 code => code.to_string(),
             })
             .collect(),
+        Column::Cells(cells) => cells.iter().map(|cell| format!("{cell:?}")).collect(),
     }
 }
 
@@ -90,10 +91,7 @@ fn check_request(format: Format, body: &str, columns: [&str; 5], violations: &[&
     assert_eq!(shown_violations(&schema, &batch), violations, "{body}");
     let n_rows = batch.n_feature_rows;
     for column in &batch.columns[..5] {
-        let len = match column {
-            Column::Numbers { values, .. } => values.len(),
-            Column::Codes(codes) => codes.len(),
-        };
+        let len = column.len();
         assert_eq!(len, n_rows, "every column is as long as there are rows: {body}");
     }
 }
@@ -528,10 +526,7 @@ proptest! {
                 Role::Prediction => decode_response(format, &Body::new(&changed), &schema, &mut batch),
             };
             for column in &batch.columns[schema.range(role)] {
-                let len = match column {
-                    Column::Numbers { values, .. } => values.len(),
-                    Column::Codes(codes) => codes.len(),
-                };
+                let len = column.len();
                 prop_assert_eq!(len, batch.n_rows(role));
             }
         }

@@ -4,12 +4,15 @@ use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::time::Instant;
 
 use tracing::{debug, error};
 use twox_hash::XxHash3_64;
 
 use super::exchange::{Message, Part};
-use super::model::{Asked, Found, Model, Models};
+use super::learn::{Key, Learner};
+use super::model::Model;
+use super::models::{Asked, Found, Models};
 use crate::baseline::Role;
 use crate::decode::{self, Batch, Body, Column, DecodeError, Format, Route, ViolationReason};
 use crate::drift::repeats::RepeatCounter;
@@ -25,7 +28,10 @@ const MAX_INFLATION: usize = 8;
 /// What one shard has counted since the last tick.
 #[derive(Debug, Default)]
 pub struct ShardCounts {
-    /// One a configured model, empty until its first exchange.
+    /// The models that are counted for. The evaluator puts others here in the same moment in which it takes the counts, so
+    /// that counts are always of one set of models, and none is lost between two.
+    pub of: Arc<Models>,
+    /// One a model, empty until its first exchange.
     pub models: Vec<Option<ModelCounts>>,
     /// What could not be counted, by format and reason.
     pub errors: HashMap<(&'static str, &'static str), u64>,
@@ -73,7 +79,7 @@ impl ModelCounts {
                 }
                 (Column::Codes(codes), _) => kernels::record_codes(codes, histogram),
                 // A schema makes Numbers only where the reference has edges.
-                (Column::Numbers { .. }, None) => debug!("column without edges"),
+                (Column::Numbers { .. } | Column::Cells(_), _) => debug!("column without edges"),
             }
         }
         self.n_exchanges += 1;
@@ -101,9 +107,19 @@ impl ModelCounts {
 }
 
 impl ShardCounts {
-    /// Forgets the counts and keeps the memory.
-    pub fn clear(&mut self) {
-        self.models.iter_mut().flatten().for_each(ModelCounts::clear);
+    /// None yet, of these models.
+    pub fn of(models: &Arc<Models>) -> Self {
+        Self { of: Arc::clone(models), ..Self::default() }
+    }
+
+    /// Forgets the counts, and keeps the memory if they are to be of the same models.
+    pub fn reset(&mut self, of: &Arc<Models>) {
+        if Arc::ptr_eq(&self.of, of) {
+            self.models.iter_mut().flatten().for_each(ModelCounts::clear);
+        } else {
+            self.of = Arc::clone(of);
+            self.models.clear();
+        }
         self.errors.clear();
     }
 }
@@ -113,23 +129,53 @@ impl ShardCounts {
 pub struct Decoder {
     models: Arc<Models>,
     batches: Vec<Option<Batch>>,
-    /// One a configured model.
+    /// One a model.
     repeats: Vec<RepeatCounter>,
-    max_body_bytes: usize,
+    max_inflated: usize,
+    /// Where traffic of unknown models goes, if they are learnt.
+    learner: Option<Learner>,
 }
 
 /// What [`Decoder::decode`] made of a message, for [`Decoder::record`]: between them, a lock may be taken.
-#[derive(Debug, Default)]
-pub struct Decoded {
-    /// The model whose columns now hold the rows.
-    model: Option<(usize, Arc<Model>)>,
-    errors: Vec<(&'static str, &'static str)>,
+#[derive(Debug)]
+pub enum Decoded {
+    /// Rows of the model in this place, and what was not understood of either side.
+    Rows(usize, &'static str, [Option<&'static str>; 2]),
+    /// Nothing, in this format, for this reason.
+    Nothing(&'static str, &'static str),
+    /// Rows of a model that nobody knows.
+    Unknown(Format, Key),
 }
 
 impl Decoder {
-    /// A body is at most `max_body_bytes` on the wire.
-    pub fn new(models: Arc<Models>, max_body_bytes: usize) -> Self {
-        Self { models, batches: Vec::new(), repeats: Vec::new(), max_body_bytes }
+    /// A body is at most `max_body_bytes` on the wire. What no model has asked for is `learner`'s.
+    pub fn new(max_body_bytes: usize, learner: Option<Learner>) -> Self {
+        Self {
+            models: Arc::default(),
+            batches: Vec::new(),
+            repeats: Vec::new(),
+            max_inflated: max_body_bytes.saturating_mul(MAX_INFLATION),
+            learner,
+        }
+    }
+
+    /// The models that messages are read for.
+    pub fn models(&self) -> &Arc<Models> {
+        &self.models
+    }
+
+    /// Goes over to other models; those that stay keep what is known of their traffic.
+    pub fn change_to(&mut self, models: Arc<Models>) {
+        let place = |models: &Models, idx| models.get(idx).map(Arc::as_ptr);
+        let mut known: HashMap<_, _> = std::mem::take(&mut self.repeats)
+            .into_iter()
+            .enumerate()
+            .filter_map(|(idx, repeats)| Some((place(&self.models, idx)?, repeats)))
+            .collect();
+        let of_place = |idx| place(&models, idx).and_then(|model| known.remove(&model)).unwrap_or_default();
+        self.repeats = (0..models.len()).map(of_place).collect();
+        self.batches.clear();
+        self.models = models;
     }
 
     /// Reads both bodies of a message.
@@ -139,36 +185,48 @@ impl Decoder {
             let format = message.route.map_or(UNKNOWN, |route| route.format.as_str());
             error!(format, service = ?message.service, "decoder panicked, exchange not counted");
             self.batches.clear();
-            Decoded { model: None, errors: vec![(format, "panic")] }
+            Decoded::Nothing(format, "panic")
         })
     }
 
-    /// Counts what was decoded last.
-    pub fn record(&mut self, decoded: Decoded, counts: &mut ShardCounts) {
-        for error in decoded.errors {
-            *counts.errors.entry(error).or_default() += 1;
+    /// Counts what was decoded last; `counts` are of the same [models](Self::models).
+    pub fn record(&mut self, message: &Message<'_>, decoded: Decoded, counts: &mut ShardCounts) {
+        let mut count = |format, reason| *counts.errors.entry((format, reason)).or_default() += 1;
+        let idx = match decoded {
+            Decoded::Nothing(format, reason) => return count(format, reason),
+            Decoded::Unknown(format, key) => {
+                return if let Err(reason) = self.learn(message, format, key) {
+                    count(format.as_str(), reason)
+                };
+            }
+            Decoded::Rows(idx, format, errors) => {
+                errors.into_iter().flatten().for_each(|reason| count(format, reason));
+                idx
+            }
+        };
+        let n_models = self.models.len();
+        let (Some(model), Some(Some(batch))) = (self.models.get(idx), self.batches.get(idx)) else { return };
+        counts.models.resize_with(n_models, || None);
+        let of_model = counts.models[idx].get_or_insert_with(|| ModelCounts::new(model));
+        of_model.record(model, batch);
+        self.repeats.resize_with(n_models, RepeatCounter::default);
+        if let Some(request) = &message.request {
+            let repeats = &mut self.repeats[idx];
+            repeats.see(XxHash3_64::oneshot(request.bytes), batch.n_feature_rows as u64);
+            of_model.repeats += repeats.take();
         }
-        let Some((idx, model)) = decoded.model else { return };
-        let Some(batch) = self.batches.get(idx).and_then(Option::as_ref) else { return };
-        counts.models.resize_with(self.models.len(), || None);
-        let of_model = counts.models[idx].get_or_insert_with(|| ModelCounts::new(&model));
-        of_model.record(&model, batch);
-        of_model.repeats += self.repeats[idx].take();
     }
 
     fn read(&mut self, message: &Message<'_>) -> Decoded {
-        let error = |format, reason| Decoded { model: None, errors: vec![(format, reason)] };
-        let max_inflated = self.max_body_bytes.saturating_mul(MAX_INFLATION);
-        let (request, response) = (
-            message.request.map(|part| Inflated::new(part, max_inflated)),
-            message.response.map(|part| Inflated::new(part, max_inflated)),
-        );
+        let max_inflated = self.max_inflated;
+        let request = message.request.map(|part| Inflated::new(part, max_inflated));
+        let response = message.response.map(|part| Inflated::new(part, max_inflated));
         let body = [&request, &response].into_iter().flatten().find_map(|inflated| inflated.body().ok());
         let format = match (message.route, &body) {
             (Some(route), _) => Some(route.format),
             (None, body) => body.as_ref().and_then(Format::of_body),
         };
-        let Some(format) = format else { return error(UNKNOWN, UNKNOWN_FORMAT) };
+        let Some(format) = format else { return Decoded::Nothing(UNKNOWN, UNKNOWN_FORMAT) };
         let named = match (message.route, body) {
             (Some(Route { model: Some(model), version, .. }), _) => Some((model.clone(), version.clone())),
             (_, body) => body.and_then(|body| decode::names_in(format, &body)),
@@ -180,30 +238,41 @@ impl Decoder {
         };
         let label = format.as_str();
         let (idx, model) = match self.models.find(asked) {
-            Found::Model(idx, model) => (idx, Arc::clone(model)),
-            Found::NoBaseline => return error(label, NO_BASELINE),
-            Found::Unknown => return error(label, UNKNOWN_MODEL),
+            Found::Model(idx, model) => (idx, model),
+            Found::NoBaseline => return Decoded::Nothing(label, NO_BASELINE),
+            Found::Unknown => {
+                let key = self.learner.as_ref().and_then(|_| Key::of(asked));
+                return key
+                    .map_or(Decoded::Nothing(label, UNKNOWN_MODEL), |key| Decoded::Unknown(format, key));
+            }
         };
         self.batches.resize_with(self.models.len(), || None);
         let batch = self.batches[idx].get_or_insert_with(|| Batch::new(&model.schema));
         batch.clear();
-        let mut errors = Vec::new();
-        for (role, inflated) in [(Role::Feature, &request), (Role::Prediction, &response)] {
-            let Some(inflated) = inflated else { continue };
+        let sides = [(Role::Feature, request), (Role::Prediction, response)];
+        let errors = sides.map(|(role, inflated)| {
             let read = match role {
                 Role::Feature => decode::decode_request,
                 Role::Prediction => decode::decode_response,
             };
-            if let Err(error) = inflated.body().and_then(|body| read(format, &body, &model.schema, batch)) {
-                debug!(%error, model = %model.name, role = role.as_str(), "body not understood");
-                errors.push((label, error.kind()));
-            }
-        }
-        self.repeats.resize_with(self.models.len(), RepeatCounter::default);
-        if let Some(request) = &message.request {
-            self.repeats[idx].see(XxHash3_64::oneshot(request.bytes), batch.n_feature_rows as u64);
-        }
-        Decoded { model: Some((idx, model)), errors }
+            let error = inflated?.body().and_then(|body| read(format, &body, &model.schema, batch)).err()?;
+            debug!(%error, model = %model.name, role = role.as_str(), "body not understood");
+            Some(error.kind())
+        });
+        Decoded::Rows(idx, label, errors)
+    }
+
+    fn learn(&self, message: &Message<'_>, format: Format, key: Key) -> Result<(), &'static str> {
+        let Some(learner) = &self.learner else { return Err(UNKNOWN_MODEL) };
+        let request = message.request.map(|part| Inflated::new(part, self.max_inflated));
+        let response = message.response.map(|part| Inflated::new(part, self.max_inflated));
+        learner.offer(key, Instant::now(), &mut |role, schema, batch| {
+            let (read, side): (fn(_, &_, &_, &mut _) -> _, _) = match role {
+                Role::Feature => (decode::decode_request, &request),
+                Role::Prediction => (decode::decode_response, &response),
+            };
+            side.as_ref().map_or(Ok(()), |side| read(format, &side.body()?, schema, batch))
+        })
     }
 }
 

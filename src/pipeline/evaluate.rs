@@ -1,18 +1,19 @@
 //! The tick: takes what the shards counted, hands it to each model's state, and publishes what they make of it. Where rows have
 //! times of their own, their sources say when to look, and the tick publishes what was seen.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::watch;
-use tracing::{info, warn};
+use tracing::info;
 
 use super::MirrorBudget;
 use super::count::ShardCounts;
 use super::keeper::Keeper;
-use super::model::Models;
-use super::report::{BaselineProblem, ModelReport, Report};
+use super::loader::Catalog;
+use super::models::Models;
+use super::report::{ModelReport, Report};
 use super::shard::ShardHandle;
 use super::snapshot::StateDir;
 use super::state::{Context, ModelState};
@@ -24,16 +25,21 @@ use crate::telemetry::{ProcessMetrics, TapMetrics};
 /// Everything a tick touches. It lives in one place at a time, so nothing in it is locked.
 #[derive(Debug)]
 pub struct Evaluator {
+    /// What is to be watched, as the loader finds it.
+    catalog: watch::Receiver<Arc<Catalog>>,
+    /// What the shards count for.
     models: Arc<Models>,
     shards: Vec<ShardHandle>,
     spare: ShardCounts,
+    /// One a model.
     states: Vec<Option<ModelState>>,
+    /// What is watched no more since the last tick: its series may be scraped once more.
+    retired: Vec<ModelState>,
     context: Context,
     process: ProcessMetrics,
     budgets: Vec<MirrorBudget>,
     publish: watch::Sender<Arc<Report>>,
     clock: Clock,
-    problems: Vec<BaselineProblem>,
     timed: Option<Timed>,
     keeper: Option<Keeper>,
     has_changed: bool,
@@ -43,8 +49,6 @@ pub struct Evaluator {
 #[derive(Debug)]
 struct Timed {
     sources: Vec<Source>,
-    /// Of the last look at each model.
-    reports: BTreeMap<usize, ModelReport>,
     metrics: TapMetrics,
 }
 
@@ -62,33 +66,38 @@ impl Clock {
 }
 
 impl Evaluator {
-    /// Over the counts of `shards`, publishing to `publish`; no baseline is loaded before the first [`tick`](Self::tick) or
-    /// [`load_baselines`](Self::load_baselines).
+    /// Over the counts of `shards`, which count for the models of `catalog` once it [begins](Self::begin), publishing to `publish`.
     pub fn new(
-        models: Arc<Models>,
+        catalog: watch::Receiver<Arc<Catalog>>,
         shards: Vec<ShardHandle>,
         context: Context,
         process: ProcessMetrics,
         budgets: Vec<MirrorBudget>,
         publish: watch::Sender<Arc<Report>>,
     ) -> Self {
-        let states = std::iter::repeat_with(|| None).take(models.len()).collect();
         let clock = Clock { started: SystemTime::now(), since: Instant::now() };
         Self {
-            models,
+            catalog,
+            models: Arc::default(),
             shards,
             spare: ShardCounts::default(),
-            states,
+            states: Vec::new(),
+            retired: Vec::new(),
             context,
             process,
             budgets,
             publish,
             clock,
-            problems: Vec::new(),
             timed: None,
             keeper: None,
             has_changed: false,
         }
+    }
+
+    /// Of rows that have times of their own, from `n_sources` sources; what is late is counted in `metrics`.
+    pub fn of_timed_rows(&mut self, n_sources: usize, metrics: TapMetrics) {
+        let sources = std::iter::repeat_with(Source::default).take(n_sources).collect();
+        self.timed = Some(Timed { sources, metrics });
     }
 
     /// Keeps the windows in a folder, and goes on with those that are in it; `keys` tell the sources of timed rows apart.
@@ -96,38 +105,14 @@ impl Evaluator {
         let sources = self.timed.as_mut().map_or(&mut [][..], |timed| &mut timed.sources);
         let (keeper, saved_at) = Keeper::new(folder, keys, sources, &self.process);
         // A wall clock that was set back in between would make all that comes late.
-        self.clock.started =
-            self.clock.started.max(SystemTime::UNIX_EPOCH + Duration::from_millis(saved_at.as_millis()));
+        let saved_at = SystemTime::UNIX_EPOCH + Duration::from_millis(saved_at.as_millis());
+        self.clock.started = self.clock.started.max(saved_at);
         self.keeper = Some(keeper);
     }
 
-    /// Of rows that have times of their own, from `n_sources` sources; what is late is counted in `metrics`.
-    pub fn of_timed_rows(&mut self, n_sources: usize, metrics: TapMetrics) {
-        let sources = std::iter::repeat_with(Source::default).take(n_sources).collect();
-        self.timed = Some(Timed { sources, reports: BTreeMap::new(), metrics });
-    }
-
-    /// One look, now.
-    pub fn tick(&mut self) {
-        let started = Instant::now();
-        let now = self.clock.now();
-        self.load_baselines();
-        let models = if self.timed.is_some() {
-            self.reports_of_timed()
-        } else {
-            self.absorb(now);
-            self.states.iter_mut().flatten().map(|state| state.judge(now)).collect()
-        };
-        self.keep(now);
-        let evaluated_at = seconds(now);
-        self.publish.send_replace(Arc::new(Report {
-            evaluated_at,
-            models,
-            baseline_errors: self.problems.clone(),
-        }));
-        let held_bytes = self.budgets.iter().map(MirrorBudget::held_bytes).sum::<usize>();
-        self.process.mirrored_bytes.set(i64::try_from(held_bytes).unwrap_or(i64::MAX));
-        self.process.evaluation_seconds.observe(started.elapsed().as_secs_f64());
+    /// Watches what is loaded.
+    pub fn begin(&mut self) {
+        self.absorb(self.clock.now());
     }
 
     /// How far a source had been read, and the time of its latest row, when what we know of it was kept.
@@ -138,6 +123,7 @@ impl Evaluator {
 
     /// Takes in what a source has counted, and looks at its models as of its latest row.
     pub fn take_in(&mut self, mut counted: Counted) {
+        self.follow();
         let Some(timed) = &mut self.timed else { return };
         let Some(source) = timed.sources.get_mut(counted.source) else { return };
         let started = Instant::now();
@@ -148,10 +134,11 @@ impl Evaluator {
         }
         for (at, counts) in counted.slots {
             for (idx, of_model) in counts.models.iter().enumerate() {
-                let (Some(of_model), Some(Some(state))) = (of_model, self.states.get_mut(idx)) else {
-                    continue;
-                };
-                source.feeds.insert(idx);
+                let (Some(of_model), Some(model)) = (of_model, counts.of.get(idx)) else { continue };
+                // Its place may be another by now; where it is watched no more, so are its rows.
+                let mut states = self.states.iter_mut().flatten();
+                let Some(state) = states.find(|state| Arc::ptr_eq(state.model(), model)) else { continue };
+                state.fed_by.insert(counted.source);
                 if state.absorb(of_model, at) == Added::Late {
                     timed.metrics.count_late(of_model.n_exchanges);
                 }
@@ -160,31 +147,44 @@ impl Evaluator {
                 self.process.count_decode_errors(format, reason, n);
             }
         }
-        for &idx in &source.feeds {
-            if let Some(Some(state)) = self.states.get_mut(idx) {
-                timed.reports.insert(idx, state.judge(source.watermark));
-            }
+        for state in self.states.iter_mut().flatten().filter(|state| state.fed_by.contains(&counted.source)) {
+            state.look(source.watermark);
         }
         self.process.evaluation_seconds.observe(started.elapsed().as_secs_f64());
     }
 
-    /// What was last said of each model. Before its first row, a model has no time yet.
-    fn reports_of_timed(&mut self) -> Vec<ModelReport> {
-        let Some(timed) = &mut self.timed else { return Vec::new() };
-        let states = self.states.iter_mut().enumerate();
-        let report = |(idx, state): (usize, &mut Option<ModelState>)| {
-            let state = state.as_mut()?;
-            // One that was kept is as of the latest row of its source.
-            let fed_by = timed.sources.iter().filter(|source| source.feeds.contains(&idx));
-            let now = fed_by.map(|source| source.watermark).max().unwrap_or_default();
-            Some(timed.reports.entry(idx).or_insert_with(|| state.judge(now)).clone())
+    /// One look, now.
+    pub fn tick(&mut self) {
+        let started = Instant::now();
+        let now = self.clock.now();
+        let retired = std::mem::take(&mut self.retired);
+        self.absorb(now);
+        for old in &retired {
+            old.take_back_series(self.states.iter().flatten());
+        }
+        let models = match &self.timed {
+            Some(timed) => reports_of_timed(&timed.sources, &mut self.states),
+            None => self.states.iter_mut().flatten().map(|state| state.judge(now)).collect(),
         };
-        states.filter_map(report).collect()
+        self.keep(now);
+        let evaluated_at = seconds(now);
+        self.publish.send_replace(Arc::new(Report {
+            evaluated_at,
+            models,
+            baseline_errors: self.catalog.borrow().problems.clone(),
+            learning: self.catalog.borrow().learning.clone(),
+        }));
+        let held_bytes = self.budgets.iter().map(MirrorBudget::held_bytes).sum::<usize>();
+        self.process.mirrored_bytes.set(i64::try_from(held_bytes).unwrap_or(i64::MAX));
+        self.process.evaluation_seconds.observe(started.elapsed().as_secs_f64());
     }
 
-    /// Moves what the shards counted since the last tick into the windows.
+    /// Moves what the shards counted since the last tick into the windows. Where there are other models from now on, each shard
+    /// gets them in the moment in which its counts are taken, so every row is counted once, for one set of models.
     fn absorb(&mut self, now: Timestamp) {
+        let next = Arc::clone(&self.catalog.borrow_and_update().models);
         for shard in &self.shards {
+            self.spare.reset(&next);
             shard.take(&mut self.spare);
             for (state, counts) in self.states.iter_mut().zip(&self.spare.models) {
                 if let (Some(state), Some(counts)) = (state, counts) {
@@ -196,48 +196,68 @@ impl Evaluator {
             for (&(format, reason), &n) in &self.spare.errors {
                 self.process.count_decode_errors(format, reason, n);
             }
-            self.spare.clear();
+        }
+        if !Arc::ptr_eq(&next, &self.models) {
+            self.change_to(next);
+        }
+    }
+
+    /// Watches what is loaded by now. Logs are counted for it as soon, and no shard counts where they are read.
+    fn follow(&mut self) {
+        let next = Arc::clone(&self.catalog.borrow_and_update().models);
+        if !Arc::ptr_eq(&next, &self.models) {
+            self.change_to(next);
         }
     }
 
     fn keep(&mut self, now: Timestamp) {
         let Some(keeper) = &mut self.keeper else { return };
         let sources = self.timed.as_ref().map_or(&[][..], |timed| &timed.sources);
-        let states = self.states.iter().enumerate().filter_map(|(idx, state)| Some((idx, state.as_ref()?)));
-        keeper.keep((now, self.has_changed), states, sources, &self.process);
+        keeper.keep((now, self.has_changed), self.states.iter().flatten(), sources, &self.process);
         self.has_changed = false;
     }
 
-    /// Reads the baselines that are not loaded yet, at every tick: a volume may be mounted late, a file be mended.
-    pub fn load_baselines(&mut self) {
-        if self.states.iter().all(Option::is_some) {
-            return;
+    /// Watches other models from now on. Those that stay keep their windows; a model whose baseline is another begins anew, since its
+    /// bins may be others.
+    fn change_to(&mut self, models: Arc<Models>) {
+        let mut known: HashMap<_, _> =
+            self.states.drain(..).flatten().map(|state| (Arc::as_ptr(state.model()), state)).collect();
+        let mut states: Vec<_> = (0..models.len())
+            .map(|idx| models.get(idx).and_then(|model| known.remove(&Arc::as_ptr(model))))
+            .collect();
+        for old in known.into_values() {
+            info!(model = %old.model().name, version = %old.model().version, sha256 = old.model().baseline.sha256(), "watching no more");
+            old.give_back_budget(&mut self.context);
+            self.retired.push(old);
         }
-        let mut problems = Vec::new();
-        for (path, error) in self.models.load_missing() {
-            self.process.count_baseline_error(error.kind());
-            problems
-                .push(BaselineProblem { path: path.display().to_string(), error: crate::net::chain(&error) });
-        }
-        for problem in problems.iter().filter(|problem| !self.problems.contains(problem)) {
-            warn!(path = %problem.path, error = %problem.error, "baseline not loaded, its model is not watched; trying again at every tick");
-        }
-        self.problems = problems;
-        for (idx, state) in self.states.iter_mut().enumerate() {
-            let (None, Some(model)) = (&state, self.models.get(idx)) else { continue };
-            info!(model = %model.name, version = %model.version, n_columns = model.schema.columns().len(), "watching");
+        for (idx, state) in states.iter_mut().enumerate() {
+            let (None, Some(model)) = (&state, models.get(idx)) else { continue };
+            info!(model = %model.name, version = %model.version, n_columns = model.schema.columns().len(), sha256 = model.baseline.sha256(), "watching");
             let state = state.insert(ModelState::new(Arc::clone(model), &mut self.context, &self.process));
-            let Some(keeper) = &mut self.keeper else { continue };
-            for source in keeper.restore(state, &self.process) {
-                if let Some(source) = self.timed.as_mut().and_then(|timed| timed.sources.get_mut(source)) {
-                    source.feeds.insert(idx);
-                }
+            if let Some(keeper) = &mut self.keeper {
+                keeper.restore(state, &self.process);
             }
         }
+        self.states = states;
+        self.models = models;
     }
+}
+
+/// What was last said of each model; before its first row, a model has no time yet. One that was kept is as of the latest row of its
+/// sources.
+fn reports_of_timed(sources: &[Source], states: &mut [Option<ModelState>]) -> Vec<ModelReport> {
+    let report = |state: &mut ModelState| {
+        let fed_by = state.fed_by.iter().filter_map(|&source| sources.get(source));
+        let now = fed_by.map(|source| source.watermark).max().unwrap_or_default();
+        state.last_report(now)
+    };
+    states.iter_mut().flatten().map(report).collect()
 }
 
 /// Seconds since the Unix epoch.
 pub(super) fn seconds(at: Timestamp) -> f64 {
     at.as_millis() as f64 / 1000.0
 }
+
+#[cfg(test)]
+mod tests;

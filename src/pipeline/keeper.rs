@@ -69,11 +69,9 @@ impl Keeper {
         (keeper, snapshot.saved_at)
     }
 
-    /// Gives a model back what was kept of it. Returns the places of the sources that it had rows of.
-    pub(super) fn restore(&mut self, state: &mut ModelState, metrics: &ProcessMetrics) -> Vec<usize> {
-        let Some(at) = self.waiting.iter().position(|saved| *saved.labels == *state.labels()) else {
-            return Vec::new();
-        };
+    /// Gives a model back what was kept of it.
+    pub(super) fn restore(&mut self, state: &mut ModelState, metrics: &ProcessMetrics) {
+        let Some(at) = self.waiting.iter().position(|saved| *saved.labels == *state.labels()) else { return };
         let SavedModel { labels, baseline, settings, fed_by, memory } = self.waiting.swap_remove(at);
         let refuse = |reason: &'static str| {
             warn!(
@@ -83,7 +81,6 @@ impl Keeper {
                 "what was kept of a model is not used, its windows begin empty"
             );
             metrics.count_state_error(reason);
-            Vec::new()
         };
         if *baseline != *state.baseline_sha256() {
             return refuse(BASELINE_CHANGED);
@@ -96,31 +93,28 @@ impl Keeper {
             return refuse(SETTINGS_CHANGED);
         }
         info!(model = %labels.model, version = %labels.version, "windows go on where they were");
-        fed_by.iter().filter_map(|key| self.keys.iter().position(|known| **known == **key)).collect()
+        let sources = fed_by.iter().filter_map(|key| self.keys.iter().position(|known| **known == **key));
+        state.fed_by.extend(sources);
     }
 
     /// Keeps everything, if anything has changed.
     pub(super) fn keep<'a>(
         &'a mut self,
         (now, has_changed): (Timestamp, bool),
-        states: impl Iterator<Item = (usize, &'a ModelState)>,
+        states: impl Iterator<Item = &'a ModelState>,
         sources: &'a [Source],
         metrics: &ProcessMetrics,
     ) {
         if !has_changed && self.written.is_some_and(|written| written.elapsed() < AT_LEAST) {
             return;
         }
-        let fed_by = |idx| {
-            let feeding =
-                sources.iter().zip(&self.keys).filter(move |(source, _)| source.feeds.contains(&idx));
-            feeding.map(|(_, key)| key.as_str().into()).collect()
-        };
-        let saved = |(idx, state): (usize, &'a ModelState)| {
+        let saved = |state: &'a ModelState| {
+            let keys = state.fed_by.iter().filter_map(|&source| self.keys.get(source));
             KeepModel::Now(Box::new(SavedModel {
                 labels: Cow::Borrowed(state.labels()),
                 baseline: state.baseline_sha256().into(),
                 settings: state.settings().into(),
-                fed_by: fed_by(idx),
+                fed_by: keys.map(|key| key.as_str().into()).collect(),
                 memory: state.memory(),
             }))
         };

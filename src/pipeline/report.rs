@@ -17,8 +17,25 @@ pub struct Report {
     pub evaluated_at: f64,
     /// One a loaded model.
     pub models: Vec<ModelReport>,
-    /// Configured models that are not watched, and why.
+    /// Baselines that could not be loaded, and why.
     pub baseline_errors: Vec<BaselineProblem>,
+    /// Models that nobody has configured, while their first rows are collected.
+    pub learning: Vec<LearningReport>,
+}
+
+/// A model whose first rows are to become its baseline.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct LearningReport {
+    /// Its namespace; empty where unknown.
+    pub namespace: String,
+    /// Its `InferenceService`; empty where unknown.
+    pub inferenceservice: String,
+    /// Its name.
+    pub model: String,
+    /// Rows so far.
+    pub rows: u64,
+    /// Rows it takes.
+    pub rows_wanted: u64,
 }
 
 /// A baseline that could not be loaded.
@@ -28,6 +45,8 @@ pub struct BaselineProblem {
     pub path: String,
     /// What is wrong with it, and what to do.
     pub error: String,
+    /// Whether its model is watched all the same, against the baseline that was there before, or a borrowed one.
+    pub watched: bool,
 }
 
 /// One model.
@@ -68,6 +87,8 @@ pub struct BaselineReport {
     pub rows: u64,
     /// Whether it is another version's, for want of its own.
     pub borrowed: bool,
+    /// Whether it was made from the first traffic of a model that nobody had configured.
+    pub learnt: bool,
 }
 
 /// A count for each role.

@@ -8,7 +8,7 @@ use tokio::sync::mpsc::{self, error::TryRecvError};
 
 use super::Exchange;
 use super::count::{Decoder, ShardCounts};
-use super::model::Models;
+use super::learn::Learner;
 
 /// How long an idle shard naps before it looks again. Waking a thread costs the tap a system call an exchange; a look
 /// every few milliseconds costs nothing and is a thousandth of the tick.
@@ -21,7 +21,8 @@ const N_NAPS: u32 = 25;
 pub struct ShardHandle(Arc<Mutex<ShardCounts>>);
 
 impl ShardHandle {
-    /// Swaps what was counted since the last call with `spare`, which must be cleared.
+    /// Swaps what was counted since the last call with `spare`, which must be reset: what is counted from now on is for the
+    /// models it was reset to.
     pub fn take(&self, spare: &mut ShardCounts) {
         std::mem::swap(&mut *lock(&self.0), spare);
     }
@@ -36,14 +37,15 @@ fn lock(counts: &Mutex<ShardCounts>) -> MutexGuard<'_, ShardCounts> {
 #[derive(Debug)]
 pub struct Shard {
     queue: mpsc::Receiver<Exchange>,
+    /// For the models of `counts`, as of the last exchange.
     decoder: Decoder,
     counts: Arc<Mutex<ShardCounts>>,
 }
 
 impl Shard {
-    /// Behind `queue`; a body is at most `max_body_bytes` on the wire.
-    pub fn new(queue: mpsc::Receiver<Exchange>, models: Arc<Models>, max_body_bytes: usize) -> Self {
-        Self { queue, decoder: Decoder::new(models, max_body_bytes), counts: Arc::default() }
+    /// Behind `queue`; a body is at most `max_body_bytes` on the wire. What no model has asked for is `learner`'s.
+    pub fn new(queue: mpsc::Receiver<Exchange>, max_body_bytes: usize, learner: Option<Learner>) -> Self {
+        Self { queue, decoder: Decoder::new(max_body_bytes, learner), counts: Arc::default() }
     }
 
     /// Where the evaluator takes the counts.
@@ -54,8 +56,7 @@ impl Shard {
     /// Counts until every intake is gone and the queue is empty.
     pub fn run(mut self) {
         while let Some(exchange) = self.next() {
-            let decoded = self.decoder.decode(&exchange.as_message());
-            self.decoder.record(decoded, &mut lock(&self.counts));
+            self.count(&exchange);
         }
     }
 
@@ -68,5 +69,21 @@ impl Shard {
             }
         }
         self.queue.blocking_recv()
+    }
+
+    /// An exchange that was read for models which are no longer those that are counted for is read once more: that is once a
+    /// change, which is looked for where the lock is taken in any case.
+    fn count(&mut self, exchange: &Exchange) {
+        let message = exchange.as_message();
+        loop {
+            let decoded = self.decoder.decode(&message);
+            let mut counts = lock(&self.counts);
+            if Arc::ptr_eq(&counts.of, self.decoder.models()) {
+                return self.decoder.record(&message, decoded, &mut counts);
+            }
+            let models = Arc::clone(&counts.of);
+            drop(counts);
+            self.decoder.change_to(models);
+        }
     }
 }

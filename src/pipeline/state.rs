@@ -1,5 +1,7 @@
 //! One model over time: its windows, its series, and what it looks like at a tick.
 
+mod retire;
+
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -10,7 +12,7 @@ use tracing::{info, warn};
 
 use super::count::{MAX_UNEXPECTED, ModelCounts};
 use super::evaluate::seconds;
-use super::model::Model;
+use super::model::{Model, Origin};
 use super::report::{
     BaselineReport, ChangeReport, FeatureReport, FeatureWindow, ModelReport, ModelWindow, RoleCounts,
     ScoreReport, ViolationReport,
@@ -25,7 +27,9 @@ use crate::drift::score::Scores;
 use crate::drift::verdict::FeatureVerdict;
 use crate::drift::window::Added;
 use crate::drift::{Histogram, Timestamp};
-use crate::telemetry::model::{BinSeries, FeatureLabels, UNEXPECTED, WindowGauges, bin_label};
+use crate::telemetry::model::{
+    BaselineLabels, BinSeries, FeatureLabels, UNEXPECTED, WindowGauges, bin_label,
+};
 use crate::telemetry::{ModelLabels, ModelMetrics, ModelSeries, ProcessMetrics};
 
 /// What is the same for every model.
@@ -60,6 +64,10 @@ pub(super) struct ModelState {
     last_row_at: Option<Timestamp>,
     violations: BTreeMap<(Option<usize>, ViolationReason), u64>,
     unexpected: BTreeSet<Box<str>>,
+    /// Sources of rows with times of their own that this model had any of: their time is its time.
+    pub(super) fed_by: BTreeSet<usize>,
+    /// Of the last look, where that is not asked for at once.
+    last_report: Option<ModelReport>,
 }
 
 /// What is kept of a model over a restart.
@@ -130,7 +138,7 @@ impl ModelState {
             model: model.name.clone(),
             version: model.version.clone(),
         };
-        let series = context.metrics.of_model(labels, model.baseline.sha256(), model.is_borrowed);
+        let series = context.metrics.of_model(labels, baseline_labels(&model));
         let columns = (0..model.references.len())
             .map(|idx| ColumnState::new(idx, &model, &series, context, process))
             .collect();
@@ -155,13 +163,10 @@ impl ModelState {
             last_row_at: None,
             violations: BTreeMap::new(),
             unexpected: BTreeSet::new(),
+            fed_by: BTreeSet::new(),
+            last_report: None,
             model,
         }
-    }
-
-    /// The model's identity.
-    pub(super) fn labels(&self) -> &ModelLabels {
-        self.series.labels()
     }
 
     /// Identity of its baseline.
@@ -252,6 +257,22 @@ impl ModelState {
         Added::Counted
     }
 
+    /// One look, of which is told when somebody asks.
+    pub(super) fn look(&mut self, now: Timestamp) {
+        self.last_report = Some(self.judge(now));
+    }
+
+    /// What the last look said; without any, what one says now.
+    pub(super) fn last_report(&mut self, now: Timestamp) -> ModelReport {
+        match &self.last_report {
+            Some(report) => report.clone(),
+            None => {
+                let report = self.judge(now);
+                self.last_report.insert(report).clone()
+            }
+        }
+    }
+
     /// One look: every window is judged, scored and exported.
     pub(super) fn judge(&mut self, now: Timestamp) -> ModelReport {
         self.monitor.look(now, &self.model.references, self.since_last_look);
@@ -267,7 +288,8 @@ impl ModelState {
             baseline: BaselineReport {
                 sha256: self.model.baseline.sha256().to_owned(),
                 rows: self.model.baseline.rows(),
-                borrowed: self.model.is_borrowed,
+                borrowed: self.model.origin == Origin::Borrowed,
+                learnt: self.model.origin == Origin::Learnt,
             },
             reference: self.against.as_str(),
             rows: self.rows,
@@ -410,6 +432,14 @@ impl ModelState {
             ViolationReport { feature: feature(column), reason: reason.as_str(), rows }
         };
         self.violations.iter().map(report).collect()
+    }
+}
+
+fn baseline_labels(model: &Model) -> BaselineLabels<'_> {
+    BaselineLabels {
+        sha256: model.baseline.sha256(),
+        is_borrowed: model.origin == Origin::Borrowed,
+        is_learnt: model.origin == Origin::Learnt,
     }
 }
 

@@ -1,6 +1,6 @@
 //! Rows that have a time of their own: counted by that time, and handed to the evaluator together with how far their source was read.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::count::ShardCounts;
@@ -29,8 +29,6 @@ pub struct Counted {
 pub(super) struct Source {
     pub(super) watermark: Timestamp,
     pub(super) marks: Marks,
-    /// Models that it had rows of: their time is this source's.
-    pub(super) feeds: BTreeSet<usize>,
 }
 
 impl Source {

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Instant;
 
 use twox_hash::XxHash3_64;
@@ -15,7 +16,7 @@ use crate::pipeline::count::{Decoder, ShardCounts};
 use crate::pipeline::event::{Data, Event, Side};
 use crate::pipeline::pairs::{Met, Pairs};
 use crate::pipeline::timed::Slots;
-use crate::pipeline::{Message, MirrorBudget, MirroredBody, Service};
+use crate::pipeline::{Message, MirrorBudget, MirroredBody, Models, Service};
 use crate::telemetry::{DropReason, Outcome, TapMetrics};
 
 /// Stretches of time that are counted side by side; where rows come in less order, counts are handed on sooner.
@@ -96,6 +97,13 @@ impl Counting {
         }
     }
 
+    /// Counts for these models from now on; what was counted for others is handed on.
+    pub(super) fn count_for(&mut self, models: Arc<Models>) {
+        if !Arc::ptr_eq(self.decoder.models(), &models) {
+            self.decoder.change_to(models);
+        }
+    }
+
     /// The latest time of any row.
     pub(super) fn watermark(&self) -> Timestamp {
         self.watermark
@@ -127,7 +135,11 @@ impl Counting {
                 if self.is_sampled(line.id.as_deref().unwrap_or_default()) {
                     self.metrics.count(Outcome::Mirrored);
                     let message = line.as_message(&self.headers);
-                    Self::count(&mut self.decoder, open_slot(&mut self.open, &self.slots, at), &message);
+                    let counts = self
+                        .open
+                        .entry(self.slots.of(at))
+                        .or_insert_with(|| ShardCounts::of(self.decoder.models()));
+                    Self::count(&mut self.decoder, counts, &message);
                     self.watermark = self.watermark.max(at);
                 }
                 return Taken::Done;
@@ -222,13 +234,15 @@ impl Counting {
             response: Some(response.body.as_part()),
         };
         self.metrics.count(Outcome::Mirrored);
-        Self::count(&mut self.decoder, open_slot(&mut self.open, &self.slots, request.at), &message);
+        let slot = self.slots.of(request.at);
+        let counts = self.open.entry(slot).or_insert_with(|| ShardCounts::of(self.decoder.models()));
+        Self::count(&mut self.decoder, counts, &message);
         self.watermark = self.watermark.max(request.at);
     }
 
     fn count(decoder: &mut Decoder, counts: &mut ShardCounts, message: &Message<'_>) {
         let decoded = decoder.decode(message);
-        decoder.record(decoded, counts);
+        decoder.record(message, decoded, counts);
     }
 
     fn lose(&mut self, half: &Half, reason: DropReason) {
@@ -244,12 +258,4 @@ impl Counting {
         };
         self.sample_rate >= 1.0 || share() < self.sample_rate
     }
-}
-
-fn open_slot<'a>(
-    open: &'a mut BTreeMap<Timestamp, ShardCounts>,
-    slots: &Slots,
-    at: Timestamp,
-) -> &'a mut ShardCounts {
-    open.entry(slots.of(at)).or_default()
 }

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -16,6 +16,8 @@ use super::*;
 use crate::baseline::{Baseline, Role};
 use crate::config::{ModelConfig, RawLogs};
 use crate::drift::Histogram;
+use crate::pipeline::models::Slot;
+use crate::pipeline::{Model, Models, Origin};
 use crate::telemetry::TapFamilies;
 
 /// What may happen to a log, and to us.
@@ -47,7 +49,7 @@ fn event() -> impl Strategy<Value = Event> {
 /// Bins, and lines at most: each line has its own.
 const N_LINES: usize = 400;
 
-fn models(folder: &Path) -> Arc<Models> {
+fn catalog() -> watch::Receiver<Arc<Catalog>> {
     let mut counts = vec![1; N_LINES];
     counts[0] = 2;
     let edges: Vec<_> = (1..N_LINES).map(|line| line as f64 - 0.5).collect();
@@ -56,17 +58,17 @@ fn models(folder: &Path) -> Arc<Models> {
     let file = json!({"format": "driftd.baseline/v1", "rows": n_rows, "features": [
         {"name": "line", "role": Role::Feature, "kind": "numeric", "rows": n_rows, "missing": 0, "other": 0, "edges": edges,
          "group_starts": groups, "counts": counts, "min": 0.0, "max": N_LINES as f64, "mean": 200.0, "std": 100.0}]});
-    let path = folder.join("baseline.json");
-    Baseline::from_json(file.to_string().as_bytes()).unwrap().write(&path).unwrap();
-    let models = Models::new(vec![ModelConfig::new(path)]);
-    assert!(models.load_missing().is_empty());
-    Arc::new(models)
+    let baseline = Baseline::from_json(file.to_string().as_bytes()).unwrap();
+    let config = Arc::new(ModelConfig::new("baseline.json"));
+    let model = Some(Arc::new(Model::new(&config, baseline, Origin::Own)));
+    let models = Arc::new(Models::new(vec![Slot { config, model }]));
+    watch::channel(Arc::new(Catalog { models, ..Catalog::default() })).1
 }
 
 struct World {
     folder: TempDir,
     config: LogsConfig,
-    models: Arc<Models>,
+    catalog: watch::Receiver<Arc<Catalog>>,
     worker: Option<Worker>,
     handed_on: mpsc::Receiver<Counted>,
     marks: Marks,
@@ -85,10 +87,9 @@ impl World {
         let raw: RawLogs =
             serde_saphyr::from_str(&format!("{{include: ['{include}'], features: /x, timestamp: /t}}"))
                 .unwrap();
-        let models = models(folder.path());
         let mut world = Self {
             config: raw.try_into().unwrap(),
-            models,
+            catalog: catalog(),
             folder,
             worker: None,
             handed_on: mpsc::channel(1).1,
@@ -113,7 +114,7 @@ impl World {
             source: 0,
             config: self.config.clone(),
             slots: Slots::new(&EvaluationConfig::default()),
-            models: Arc::clone(&self.models),
+            models: (self.catalog.clone(), None),
             marks: self.marks.clone(),
             watermark: self.watermark,
             tap: TapFamilies::register(&registry).unwrap().of("logs"),

@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -18,9 +18,10 @@ use super::position::Head;
 use super::store;
 use crate::config::{LogsConfig, RawLogFormat};
 use crate::drift::Timestamp;
-use crate::pipeline::Models;
+use crate::pipeline::Learner;
 use crate::pipeline::count::Decoder;
 use crate::pipeline::event::Event;
+use crate::pipeline::loader::Catalog;
 use crate::pipeline::timed::{Counted, Marks, Slots};
 use crate::telemetry::{DropReason, LogsMetrics, Outcome, TapMetrics};
 
@@ -49,7 +50,7 @@ const WHOLE: EventAt = (0, u32::MAX);
 #[derive(Debug)]
 pub(super) struct Worker {
     config: LogsConfig,
-    models: Arc<Models>,
+    catalog: watch::Receiver<Arc<Catalog>>,
     reader: LineReader,
     pub(super) book: Book,
     metrics: LogsMetrics,
@@ -64,7 +65,7 @@ pub(super) struct Start {
     pub(super) source: usize,
     pub(super) config: LogsConfig,
     pub(super) slots: Slots,
-    pub(super) models: Arc<Models>,
+    pub(super) models: (watch::Receiver<Arc<Catalog>>, Option<Learner>),
     /// Of an earlier life.
     pub(super) marks: Marks,
     /// Likewise.
@@ -75,18 +76,20 @@ pub(super) struct Start {
 
 impl Worker {
     pub(super) fn new(start: Start, counted: mpsc::Sender<Counted>, stop: CancellationToken) -> Self {
-        let Start { source, config, slots, models, marks, watermark, tap, metrics } = start;
-        let decoder = Decoder::new(Arc::clone(&models), config.max_line_bytes);
+        let Start { source, config, slots, models: (catalog, learner), marks, watermark, tap, metrics } =
+            start;
+        let decoder = Decoder::new(config.max_line_bytes, learner);
         let interval = slots.interval();
         let book = Book {
             source,
+            catalog: catalog.clone(),
             files: Files::new(&config, &marks),
             counting: Counting::new(&config, slots, decoder, watermark, tap),
             counted,
             handed_on: Instant::now(),
         };
         let reader = LineReader::new(&config.fields);
-        Self { config, models, reader, book, metrics, stop, interval, buffer: Vec::new() }
+        Self { config, catalog, reader, book, metrics, stop, interval, buffer: Vec::new() }
     }
 
     /// Reads until it is stopped, or nobody takes its counts.
@@ -113,13 +116,14 @@ impl Worker {
 
     /// A file can wait: rows that are read before their model's baseline is there would be lost. Where some are there, the others
     /// are not waited for without an end.
-    fn wait_for_baselines(&self) {
+    fn wait_for_baselines(&mut self) {
         let began = Instant::now();
         loop {
-            let (n_models, n_loaded) = (self.models.len(), self.models.n_loaded());
+            let models = Arc::clone(&self.catalog.borrow().models);
+            let (n_models, n_loaded) = (models.len(), models.n_loaded());
             let is_ready = n_loaded == n_models || n_loaded > 0 && began.elapsed() >= BASELINES_WAIT;
             if is_ready || self.stop.is_cancelled() {
-                return;
+                return self.book.counting.count_for(models);
             }
             std::thread::sleep(POLL);
         }
@@ -141,6 +145,7 @@ impl Worker {
     /// Reads what there is, once.
     #[cfg(test)]
     pub(super) fn read_all(&mut self) -> Result<(), Gone> {
+        self.wait_for_baselines();
         let now = Instant::now();
         self.discover(now);
         while let Some(mark) = self.oldest() {
@@ -444,6 +449,7 @@ impl Worker {
 #[derive(Debug)]
 pub(super) struct Book {
     source: usize,
+    catalog: watch::Receiver<Arc<Catalog>>,
     files: Files,
     counting: Counting,
     counted: mpsc::Sender<Counted>,
@@ -514,6 +520,8 @@ impl Book {
             slots: self.counting.take(),
             moved: self.files.moved(),
         };
+        // Between two stretches, so that each is of one set of models.
+        self.counting.count_for(Arc::clone(&self.catalog.borrow().models));
         if counted.slots.is_empty() && counted.moved.is_empty() {
             return Ok(());
         }

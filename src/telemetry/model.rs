@@ -1,10 +1,13 @@
 //! Series of the models: rows, bins, scores, verdicts. Every one carries the model's four identity labels.
 
+mod remove;
+
 use prometheus::core::{Atomic, Collector, GenericGaugeVec};
 use prometheus::{Gauge, GaugeVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
 
 use crate::baseline::Role;
 use crate::decode::ViolationReason;
+pub use remove::{FeatureNames, SeriesNames};
 
 /// Label `feature` of everything that the baseline does not know: names from traffic never become label values.
 pub const UNEXPECTED: &str = "_unexpected";
@@ -143,16 +146,15 @@ impl ModelMetrics {
             )?,
             baseline_info: whole(
                 "driftd_baseline_info",
-                "Always 1; sha256 identifies the baseline in use, borrowed says whether it is another version's.",
-                &["sha256", "borrowed"],
+                "Always 1; sha256 identifies the baseline in use, borrowed says whether it is another version's, learnt whether it was made from traffic.",
+                &["sha256", "borrowed", "learnt"],
             )?,
         })
     }
 
     /// The series of one model, which exist from now on.
-    pub fn of_model(&self, labels: ModelLabels, baseline_sha256: &str, is_borrowed: bool) -> ModelSeries {
-        let borrowed = if is_borrowed { "true" } else { "false" };
-        self.baseline_info.with_label_values(&labels.with(&[baseline_sha256, borrowed])).set(1);
+    pub fn of_model(&self, labels: ModelLabels, baseline: BaselineLabels<'_>) -> ModelSeries {
+        self.baseline_info.with_label_values(&labels.with(&baseline.values())).set(1);
         let rows = [Role::Feature, Role::Prediction]
             .map(|role| self.rows.with_label_values(&labels.with(&[role.as_str()])));
         let series = ModelSeries { families: self.clone(), labels, rows };
@@ -160,6 +162,25 @@ impl ModelMetrics {
             series.add_violations(None, reason, 0);
         }
         series
+    }
+}
+
+/// What `driftd_baseline_info` says of a baseline.
+#[derive(Clone, Copy, Debug)]
+pub struct BaselineLabels<'a> {
+    /// SHA-256 of its file.
+    pub sha256: &'a str,
+    /// Whether it is another version's.
+    pub is_borrowed: bool,
+    /// Whether it was made from traffic.
+    pub is_learnt: bool,
+}
+
+impl<'a> BaselineLabels<'a> {
+    /// In the order of the labels.
+    pub fn values(self) -> [&'a str; 3] {
+        let said = |is_so| if is_so { "true" } else { "false" };
+        [self.sha256, said(self.is_borrowed), said(self.is_learnt)]
     }
 }
 

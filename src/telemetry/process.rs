@@ -7,12 +7,14 @@ use prometheus::{
 use crate::baseline::BaselineError;
 use crate::decode::{DecodeError, Format};
 
-/// Why an exchange is not decoded at all: no model has its name, or the model's baseline is not loaded.
-pub const UNCOUNTED: [&str; 2] = [UNKNOWN_MODEL, NO_BASELINE];
+/// Why an exchange is not counted at all: no model has its name, or the model's baseline is not loaded, or not yet learnt.
+pub const UNCOUNTED: [&str; 3] = [UNKNOWN_MODEL, NO_BASELINE, LEARNING_FULL];
 /// No configured model has the name in the path.
 pub const UNKNOWN_MODEL: &str = "unknown_model";
 /// The model's baseline is not loaded.
 pub const NO_BASELINE: &str = "no_baseline";
+/// The model is being learnt, and its rows do not fit into the memory for that, or are enough already.
+pub const LEARNING_FULL: &str = "learning_full";
 /// Nothing but a body is known of an exchange, and that is in no format that we read; the label `format` is then [`UNKNOWN`].
 pub const UNKNOWN_FORMAT: &str = "unknown_format";
 /// In place of a format.

@@ -81,7 +81,7 @@ async fn exchanges_that_kserves_agent_logs_are_counted_exactly() {
     let baseline = support::baseline(directory.path(), &training(), &options);
     let mut config = support::config("127.0.0.1:9".parse().unwrap(), &[]);
     config.models = vec![ModelConfig { namespace: Some("prod".to_owned()), ..ModelConfig::new(baseline) }];
-    config.taps = Taps { proxy: None, cloudevents: Some(CloudEventsConfig::new(localhost())) };
+    config.taps = Taps { cloudevents: Some(CloudEventsConfig::new(localhost())), ..Taps::default() };
     let daemon = Daemon::start(config).await;
     let agent = Agent::start(support::mock_model_server(mock_scorer).await, daemon.tap).await;
 

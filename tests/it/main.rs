@@ -10,6 +10,7 @@ mod daemon;
 mod documented;
 mod fleet;
 mod logs;
+mod models;
 mod openai;
 mod process;
 mod proxy;

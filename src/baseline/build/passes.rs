@@ -25,7 +25,7 @@ impl Profiled {
         self.rows_by_file.iter().sum()
     }
 
-    fn column(&mut self, name: &Arc<str>) -> &mut Profile {
+    pub(super) fn column(&mut self, name: &Arc<str>) -> &mut Profile {
         let next = self.columns.len();
         let at = *self.index.entry(Arc::clone(name)).or_insert(next);
         if at == next {

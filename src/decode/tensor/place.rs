@@ -56,6 +56,7 @@ impl Table<'_> {
         if total_width(&layouts) == columns.width() {
             return self.place_by_position(&layouts, columns);
         }
+        columns.found_width(total_width(&layouts));
         let fits = layouts.iter().position(|layout| layout.width == columns.width()).unwrap_or(0);
         let (tensor, layout) = (&self.tensors[fits], layouts[fits]);
         Table { tensors: std::slice::from_ref(tensor), ..*self }
@@ -76,6 +77,7 @@ impl Table<'_> {
         }
         let n_rows = layouts.iter().map(|layout| layout.n_rows).max().unwrap_or(0);
         if column > columns.width() {
+            columns.found_width(column);
             columns.violate(None, ViolationReason::Shape, n_rows as u64);
         }
         columns.end_rows(n_rows, ViolationReason::Shape, &self.json)
@@ -98,7 +100,7 @@ impl Table<'_> {
     ) -> Result<(), DecodeError> {
         let Layout { n_rows, width } = layout;
         if target == Target::Unexpected {
-            columns.unexpected(&tensor.name, n_rows as u64);
+            columns.unexpected_tensor(&tensor.name, width, n_rows as u64);
             return Ok(());
         }
         if let Target::NoVector(column) = target {

@@ -227,10 +227,7 @@ proptest! {
             let _ = decode_request(format, &body, &schema, &mut batch);
             let _ = decode_response(format, &body, &schema, &mut batch);
             for (idx, column) in batch.columns.iter().enumerate() {
-                let len = match column {
-                    Column::Numbers { values, .. } => values.len(),
-                    Column::Codes(codes) => codes.len(),
-                };
+                let len = column.len();
                 prop_assert_eq!(len, batch.n_rows(if idx < 2 { Role::Feature } else { Role::Prediction }));
             }
         }

@@ -22,7 +22,7 @@ fn state() -> ModelState {
                       "features": [column("x", "feature"), column("y", "prediction")]});
     let baseline = Baseline::from_json(file.to_string().as_bytes()).unwrap();
     let config = ModelConfig { name: Some("m".to_owned()), ..ModelConfig::new("m.json") };
-    let model = Arc::new(Model::new(&config, baseline));
+    let model = Arc::new(Model::new(&config, baseline, Origin::Own));
     let registry = Registry::new();
     let mut context = Context {
         evaluation: EvaluationConfig::default(),

@@ -1,0 +1,338 @@
+//! MLflow's URIs, and what its tracking server says they stand for.
+
+use serde_json::Value;
+use url::Url;
+
+use super::StorageError;
+use super::location::{Kind, Location, Place, joined};
+use super::settings::Settings;
+use super::web::{Asked, Web};
+
+/// A model version whose source is a run, whose artifacts are elsewhere: nothing real has more steps.
+const MAX_STEPS: u32 = 4;
+
+const ADVICE: &str = "check MLFLOW_TRACKING_TOKEN, or MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD";
+
+/// `models:/…`, `runs:/…` or `mlflow-artifacts:/…`, with or without `mlflow:` before it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct MlflowUri {
+    root: Root,
+    path: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Root {
+    Version {
+        name: String,
+        version: String,
+    },
+    Alias {
+        name: String,
+        alias: String,
+    },
+    /// What is `latest`, or a stage of MLflow before aliases.
+    Stage {
+        name: String,
+        stage: String,
+    },
+    /// A model of MLflow 3, by its id.
+    Logged {
+        id: String,
+    },
+    Run {
+        id: String,
+    },
+    Artifacts {
+        host: Option<String>,
+    },
+}
+
+impl MlflowUri {
+    pub(super) fn parse(text: &str) -> Result<Self, String> {
+        let inner = text.strip_prefix("mlflow:").unwrap_or(text);
+        let wrong = || {
+            "write it like mlflow:models:/name/3, mlflow:models:/name@alias, mlflow:models:/m-…, mlflow:runs:/id/path or \
+             mlflow-artifacts:/path"
+                .to_owned()
+        };
+        let (scheme, rest) = inner.split_once(":/").ok_or_else(wrong)?;
+        if scheme == "mlflow-artifacts" {
+            let (host, path) = match rest.strip_prefix('/') {
+                Some(rest) => {
+                    let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
+                    (Some(host.to_owned()).filter(|host| !host.is_empty()), path)
+                }
+                None => (None, rest),
+            };
+            return Ok(Self { root: Root::Artifacts { host }, path: path.to_owned() });
+        }
+        if rest.starts_with('/') {
+            return Err(
+                "a server in the URI is not read; set MLFLOW_TRACKING_URI and write one slash".to_owned()
+            );
+        }
+        let (first, rest) = rest.split_once('/').unwrap_or((rest, ""));
+        if first.is_empty() {
+            return Err(wrong());
+        }
+        let owned = str::to_owned;
+        match scheme {
+            "runs" => Ok(Self { root: Root::Run { id: first.to_owned() }, path: rest.to_owned() }),
+            "models" => {
+                let is_logged = first
+                    .strip_prefix("m-")
+                    .is_some_and(|id| id.len() == 32 && id.chars().all(|digit| digit.is_ascii_hexdigit()));
+                if is_logged {
+                    return Ok(Self { root: Root::Logged { id: first.to_owned() }, path: owned(rest) });
+                }
+                if let Some((name, alias)) = first.rsplit_once('@') {
+                    let root = Root::Alias { name: name.to_owned(), alias: alias.to_owned() };
+                    return Ok(Self { root, path: rest.to_owned() });
+                }
+                let (version, path) = rest.split_once('/').unwrap_or((rest, ""));
+                let (name, version) = (first.to_owned(), version.to_owned());
+                let root = if version.is_empty() {
+                    return Err(wrong());
+                } else if version.chars().all(|digit| digit.is_ascii_digit()) {
+                    Root::Version { name, version }
+                } else {
+                    Root::Stage { name, stage: version }
+                };
+                Ok(Self { root, path: path.to_owned() })
+            }
+            _ => Err(wrong()),
+        }
+    }
+
+    pub(super) fn join(&self, name: &str) -> Self {
+        Self { root: self.root.clone(), path: joined(&self.path, name) }
+    }
+
+    pub(super) fn parent(&self) -> Option<Self> {
+        if self.path.is_empty() {
+            return None;
+        }
+        let folder = self.path.trim_end_matches('/').rsplit_once('/').map_or("", |(folder, _)| folder);
+        Some(Self { root: self.root.clone(), path: folder.to_owned() })
+    }
+}
+
+/// A tracking server, as the environment names it.
+pub(super) struct Tracking<'a> {
+    web: Web,
+    settings: &'a Settings,
+    base: Url,
+    shown: &'a str,
+}
+
+impl<'a> Tracking<'a> {
+    pub(super) fn new(settings: &'a Settings, shown: &'a str) -> Result<Self, StorageError> {
+        let problem = |problem: String| StorageError::Setting {
+            uri: shown.to_owned(),
+            name: "MLFLOW_TRACKING_URI",
+            problem,
+        };
+        let uri = settings.variable("MLFLOW_TRACKING_URI").ok_or_else(|| {
+            problem("is not set; set it to the tracking server, like http://mlflow:5000".to_owned())
+        })?;
+        let base = Url::parse(uri).ok().filter(|url| ["http", "https"].contains(&url.scheme()));
+        let base = base.ok_or_else(|| {
+            problem("is not the address of a server; write it like http://mlflow:5000".to_owned())
+        })?;
+        let web = Web::new(settings, settings.is_on("MLFLOW_TRACKING_INSECURE_TLS") == Some(true))?;
+        Ok(Self { web, settings, base, shown })
+    }
+
+    /// What a URI stands for at this moment.
+    pub(super) async fn resolve(&self, uri: &MlflowUri) -> Result<Place, StorageError> {
+        let mut uri = uri.clone();
+        for _ in 0..MAX_STEPS {
+            let root = match &uri.root {
+                Root::Artifacts { host } => {
+                    return Ok(Place::Artifact {
+                        server: self.artifact_server(host.as_deref())?,
+                        path: uri.path,
+                    });
+                }
+                root => self.artifact_uri(root).await?,
+            };
+            let at = Location::parse(&root)?.join_if_any(&uri.path);
+            match at.kind {
+                Kind::Place(place) => return Ok(place),
+                Kind::Mlflow(next) => uri = next,
+            }
+        }
+        Err(StorageError::Refused {
+            uri: self.shown.to_owned(),
+            source: super::error::Reason::new("its source names a source that names a source, and so on"),
+        })
+    }
+
+    /// Where MLflow says the artifacts of a model or a run are.
+    async fn artifact_uri(&self, root: &Root) -> Result<String, StorageError> {
+        match root {
+            Root::Version { name, version } => self.version_uri(name, version).await,
+            Root::Alias { name, alias } => {
+                let path = "mlflow/registered-models/alias";
+                let answer =
+                    self.ask(path, &[("name", name), ("alias", alias)]).await.map_err(
+                        |error| match error {
+                            // It says 400 where there is no such alias.
+                            StorageError::Refused { uri, source } => {
+                                StorageError::NotFound { uri, detail: source.to_string() }
+                            }
+                            error => error,
+                        },
+                    )?;
+                let version = self.text(&answer, "/model_version/version")?;
+                self.version_uri(name, &version).await
+            }
+            Root::Stage { name, stage } => {
+                let mut query = vec![("name", name.as_str())];
+                if !stage.eq_ignore_ascii_case("latest") {
+                    query.push(("stages", stage));
+                }
+                let answer = self.ask("mlflow/registered-models/get-latest-versions", &query).await?;
+                let versions = answer["model_versions"].as_array().into_iter().flatten();
+                let newest =
+                    versions.filter_map(|version| version["version"].as_str()?.parse::<u64>().ok()).max();
+                let newest = newest.ok_or_else(|| StorageError::NotFound {
+                    uri: self.shown.to_owned(),
+                    detail: format!("model `{name}` has no version `{stage}`"),
+                })?;
+                self.version_uri(name, &newest.to_string()).await
+            }
+            Root::Logged { id } => {
+                let answer = self.ask(&format!("mlflow/logged-models/{id}"), &[]).await?;
+                self.text(&answer, "/model/info/artifact_uri")
+            }
+            Root::Run { id } => {
+                let answer = self.ask("mlflow/runs/get", &[("run_id", id)]).await?;
+                self.text(&answer, "/run/info/artifact_uri")
+            }
+            Root::Artifacts { .. } => Ok(self.shown.to_owned()),
+        }
+    }
+
+    async fn version_uri(&self, name: &str, version: &str) -> Result<String, StorageError> {
+        let query = [("name", name), ("version", version)];
+        let answer = self.ask("mlflow/model-versions/get-download-uri", &query).await?;
+        self.text(&answer, "/artifact_uri")
+    }
+
+    fn text(&self, answer: &Value, pointer: &str) -> Result<String, StorageError> {
+        answer.pointer(pointer).and_then(Value::as_str).map(str::to_owned).ok_or_else(|| {
+            StorageError::Refused {
+                uri: self.shown.to_owned(),
+                source: super::error::Reason::new(format!("the tracking server's answer has no `{pointer}`")),
+            }
+        })
+    }
+
+    async fn ask(&self, path: &str, query: &[(&str, &str)]) -> Result<Value, StorageError> {
+        let url = below(&self.base, &format!("api/2.0/{path}"));
+        self.web.json(self.asked(), |client| self.signed(client.get(url.clone()), &url).query(query)).await
+    }
+
+    /// Reads a file, or lists a folder with `path` in the query, through the server.
+    pub(super) async fn artifact(
+        &self,
+        server: &Url,
+        path: &str,
+        headers: &http::HeaderMap,
+    ) -> Result<reqwest::Response, StorageError> {
+        let url = below(server, &format!("api/2.0/mlflow-artifacts/artifacts/{path}"));
+        self.web
+            .get(self.asked(), |client| self.signed(client.get(url.clone()), &url).headers(headers.clone()))
+            .await
+    }
+
+    /// Names of the files in a folder.
+    pub(super) async fn list(&self, server: &Url, folder: &str) -> Result<Vec<String>, StorageError> {
+        let url = below(server, "api/2.0/mlflow-artifacts/artifacts");
+        let query = [("path", folder)];
+        let answer = self
+            .web
+            .json(self.asked(), |client| self.signed(client.get(url.clone()), &url).query(&query))
+            .await?;
+        let files = answer["files"].as_array().into_iter().flatten();
+        let name = |file: &Value| Some(file["path"].as_str()?.rsplit('/').next()?.to_owned());
+        Ok(files.filter(|file| file["is_dir"] != true).filter_map(name).collect())
+    }
+
+    pub(super) fn asked(&self) -> Asked<'a> {
+        Asked { uri: self.shown, advice: ADVICE }
+    }
+
+    /// With the credentials, if it is the server that they are for.
+    fn signed(&self, request: reqwest::RequestBuilder, url: &Url) -> reqwest::RequestBuilder {
+        if url.origin() != self.base.origin() {
+            return request;
+        }
+        let variable = |name: &str| self.settings.variable(name);
+        let request = match variable("MLFLOW_WORKSPACE") {
+            Some(workspace) => request.header("X-MLFLOW-WORKSPACE", workspace),
+            None => request,
+        };
+        if let Some(user) = variable("MLFLOW_TRACKING_USERNAME") {
+            return request.basic_auth(user, variable("MLFLOW_TRACKING_PASSWORD"));
+        }
+        match variable("MLFLOW_TRACKING_TOKEN") {
+            Some(token) => request.bearer_auth(token),
+            None => request,
+        }
+    }
+
+    fn artifact_server(&self, host: Option<&str>) -> Result<Url, StorageError> {
+        let Some(host) = host else { return Ok(self.base.clone()) };
+        Url::parse(&format!("{}://{host}", self.base.scheme()))
+            .map_err(|error| StorageError::Uri { uri: self.shown.to_owned(), problem: error.to_string() })
+    }
+}
+
+/// The server may itself be below a path.
+fn below(base: &Url, path: &str) -> Url {
+    let mut url = base.clone();
+    let whole = joined(base.path(), path);
+    url.set_path(&whole);
+    url
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(text: &str, root: Root, path: &str) {
+        assert_eq!(MlflowUri::parse(text), Ok(MlflowUri { root, path: path.to_owned() }), "{text}");
+    }
+
+    #[test]
+    fn every_spelling_of_mlflow_is_read() {
+        let text = str::to_owned;
+        let id = format!("m-{}", "0af1".repeat(8));
+        check("mlflow:models:/credit/3", Root::Version { name: text("credit"), version: text("3") }, "");
+        check("models:/my model/3/a/b", Root::Version { name: text("my model"), version: text("3") }, "a/b");
+        check("models:/credit@best", Root::Alias { name: text("credit"), alias: text("best") }, "");
+        check(
+            "models:/credit@best/x.json",
+            Root::Alias { name: text("credit"), alias: text("best") },
+            "x.json",
+        );
+        check("models:/credit/latest", Root::Stage { name: text("credit"), stage: text("latest") }, "");
+        check(
+            "models:/credit/Production",
+            Root::Stage { name: text("credit"), stage: text("Production") },
+            "",
+        );
+        check(&format!("models:/{id}"), Root::Logged { id }, "");
+        check("mlflow:runs:/abc/train.csv", Root::Run { id: text("abc") }, "train.csv");
+        check("mlflow-artifacts:/1/x", Root::Artifacts { host: None }, "1/x");
+        check("mlflow-artifacts://h:5000/1/x", Root::Artifacts { host: Some(text("h:5000")) }, "1/x");
+        for wrong in
+            ["models:/credit", "mlflow:credit/3", "runs:/", "models://host/credit/3", "mlflow:s3://b/k"]
+        {
+            assert!(MlflowUri::parse(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -19,7 +19,7 @@ usage: ./test.sh [ARGUMENT…]     all tests; arguments go to `cargo test` (a fi
        ./test.sh --env           only installs what is missing, and prints the variables that the tests read:
                                  eval "$(./test.sh --env)" && cargo test
 
-The tests drive real model servers (MLServer, KServe) and Prometheus. What is missing of these comes from Debian and
+The tests drive real model servers (MLServer, KServe), MLflow, moto's S3 and Prometheus. What is missing of these comes from Debian and
 PyPI and goes to ${XDG_CACHE_HOME:-~/.cache}/driftd-test: Prometheus unpacked there rather than installed, as its
 package starts a service, and the Python servers in virtual environments (600 MB). Only a missing C compiler or Python
 is installed on the machine itself, which takes root. Runs may go on side by side.
@@ -54,7 +54,8 @@ find_python() {
   return 1
 }
 
-# MLServer and KServe each in an environment of its own, as they need different versions of FastAPI. The folder is named
+# MLServer, KServe and MLflow (with moto's S3) each in an environment of its own, as they need different versions of
+# FastAPI. The folder is named
 # after what is in it, and appears only when it is complete.
 install_python() {
   local python key folder name
@@ -69,7 +70,7 @@ install_python() {
   } | sha256sum | cut -c1-16)
   folder=$CACHE/python-$key
   if [[ ! -d $folder ]]; then
-    say "installing MLServer, KServe and their clients from PyPI to $folder"
+    say "installing MLServer, KServe, MLflow, moto and their clients from PyPI to $folder"
     local partial=$folder.partial uv=$CACHE/uv-$UV_VERSION-$key
     rm -rf "$partial" "$uv"
     "$python" -m venv "$uv"
@@ -77,7 +78,7 @@ install_python() {
     # Copies between environments are links to one cache, so what both share is on disk once.
     export UV_CACHE_DIR=$CACHE/uv-cache UV_PYTHON_DOWNLOADS=never
     [[ -z ${PIP_INDEX_URL:-} ]] || export UV_DEFAULT_INDEX=$PIP_INDEX_URL
-    for name in mlserver kserve; do
+    for name in mlserver kserve storage; do
       "$uv/bin/uv" venv -q --relocatable --python "$python" "$partial/$name"
       "$uv/bin/uv" pip install -q --python "$partial/$name/bin/python" --only-binary :all: \
         -r "$REQUIREMENTS/requirements-$name.txt"
@@ -86,6 +87,7 @@ install_python() {
     mv "$partial" "$folder"
   fi
   export DRIFTD_TEST_MLSERVER_PYTHON=$folder/mlserver/bin/python DRIFTD_TEST_KSERVE_PYTHON=$folder/kserve/bin/python
+  export DRIFTD_TEST_STORAGE_PYTHON=$folder/storage/bin/python
   export DRIFTD_TEST_PYTHON=$DRIFTD_TEST_MLSERVER_PYTHON # for what needs NumPy, SciPy and scikit-learn only
 }
 

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use crate::drift::score::ReferenceError;
 use crate::drift::{EdgeError, GroupError};
+use crate::storage::StorageError;
 
 /// A baseline that cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -17,6 +18,9 @@ pub enum BaselineError {
         /// Why.
         source: io::Error,
     },
+    /// Nothing came from where its URI says it is.
+    #[error("it could not be fetched")]
+    Storage(#[from] StorageError),
     /// The file cannot be written.
     #[error("cannot write baseline {}; check that its folder is there and may be written to", .path.display())]
     Write {
@@ -93,12 +97,30 @@ pub enum BaselineError {
 
 impl BaselineError {
     /// Every value of [`Self::kind`].
-    pub const KINDS: [&str; 6] = ["io", "json", "format", "kind", "invalid", "not_mergeable"];
+    pub const KINDS: [&str; 13] = {
+        let [uri, setting, not_found, denied, too_large, unavailable, refused] = StorageError::KINDS;
+        [
+            "io",
+            "json",
+            "format",
+            "kind",
+            "invalid",
+            "not_mergeable",
+            uri,
+            setting,
+            not_found,
+            denied,
+            too_large,
+            unavailable,
+            refused,
+        ]
+    };
 
     /// What is wrong, as a label value: one of [`Self::KINDS`].
     pub const fn kind(&self) -> &'static str {
         match self {
             Self::Read { .. } | Self::Write { .. } => "io",
+            Self::Storage(error) => error.kind(),
             Self::Json(_) => "json",
             Self::Format { .. } => "format",
             Self::Kind { .. } => "kind",

@@ -13,5 +13,6 @@ mod process;
 mod proxy;
 mod real;
 mod replay;
+mod storage;
 mod support;
 mod wire;

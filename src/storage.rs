@@ -5,6 +5,7 @@
 
 mod cache;
 mod error;
+mod list;
 mod location;
 mod mlflow;
 mod objects;

@@ -168,6 +168,34 @@ impl<'a> Tracking<'a> {
         })
     }
 
+    /// The same of a run's URI that names a model which the run has logged: MLflow 3 keeps it elsewhere, and reads it by
+    /// such a URI all the same.
+    pub(super) async fn resolve_logged(&self, uri: &MlflowUri) -> Result<Option<Place>, StorageError> {
+        let Root::Run { id } = &uri.root else { return Ok(None) };
+        let (name, path) = uri.path.split_once('/').unwrap_or((&uri.path, ""));
+        if name.is_empty() || name.contains('\'') {
+            return Ok(None);
+        }
+        let run = self.ask("mlflow/runs/get", &[("run_id", id)]).await?;
+        let experiment = self.text(&run, "/run/info/experiment_id")?;
+        let url = below(&self.base, "api/2.0/mlflow/logged-models/search");
+        let filter =
+            serde_json::json!({"experiment_ids": [experiment], "filter": format!("name = '{name}'")});
+        let found = self
+            .web
+            .json(self.asked(), |client| self.signed(client.post(url.clone()), &url).json(&filter))
+            .await?;
+        let mut models = found["models"].as_array().into_iter().flatten();
+        let Some(model) = models.find(|model| model["info"]["source_run_id"] == id.as_str()) else {
+            return Ok(None);
+        };
+        let at = Location::parse(&self.text(model, "/info/artifact_uri")?)?.join_if_any(path);
+        match at.kind {
+            Kind::Place(place) => Ok(Some(place)),
+            Kind::Mlflow(uri) => self.resolve(&uri).await.map(Some),
+        }
+    }
+
     /// Where MLflow says the artifacts of a model or a run are.
     async fn artifact_uri(&self, root: &Root) -> Result<String, StorageError> {
         match root {

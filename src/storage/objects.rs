@@ -98,9 +98,10 @@ pub(super) fn path(key: &str, shown: &str) -> Result<Path, StorageError> {
 pub(super) fn explained(error: &Error, object: &Object, settings: &Settings, shown: &str) -> StorageError {
     let uri = shown.to_owned();
     let advice = advice(&object.store);
-    let source = match web::is_timeout(error) {
-        true => Reason::new("it did not answer in time"),
-        false => Reason::innermost(error),
+    let source = if web::is_timeout(error) {
+        Reason::new("it did not answer in time")
+    } else {
+        Reason::innermost(error)
     };
     match error {
         Error::NotFound { .. } => {
@@ -115,6 +116,10 @@ pub(super) fn explained(error: &Error, object: &Object, settings: &Settings, sho
         }
         Error::InvalidPath { source } => StorageError::Uri { uri, problem: source.to_string() },
         _ => match status(error) {
+            // Of the metadata service, where there is one: it has no credentials for this machine.
+            Some(status) if status.is_client_error() && !no_credentials(object, settings).is_empty() => {
+                StorageError::Denied { uri, advice, source }
+            }
             Some(status) if status.is_client_error() || status.is_redirection() => {
                 StorageError::Refused { uri, source }
             }
@@ -243,13 +248,12 @@ fn with_prefix<'a>(settings: &'a Settings, prefix: &'a str) -> impl Iterator<Ite
 fn s3_environment(settings: &Settings) -> Vec<(String, String)> {
     let mut variables: Vec<_> =
         with_prefix(settings, "AWS_").map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
-    let has_endpoint = ["AWS_ENDPOINT_URL", "AWS_ENDPOINT", "AWS_ENDPOINT_URL_S3"];
-    if !has_endpoint.iter().any(|name| settings.variable(name).is_some()) {
-        if let Some(host) = settings.variable("S3_ENDPOINT") {
-            let scheme = if settings.is_on("S3_USE_HTTPS") == Some(false) { "http" } else { "https" };
-            let url = if host.contains("://") { host.to_owned() } else { format!("{scheme}://{host}") };
-            variables.push(("aws_endpoint".to_owned(), url));
-        }
+    let own = ["AWS_ENDPOINT_URL", "AWS_ENDPOINT", "AWS_ENDPOINT_URL_S3"];
+    let has_own = own.iter().any(|name| settings.variable(name).is_some());
+    if let Some(host) = settings.variable("S3_ENDPOINT").filter(|_| !has_own) {
+        let scheme = if settings.is_on("S3_USE_HTTPS") == Some(false) { "http" } else { "https" };
+        let url = if host.contains("://") { host.to_owned() } else { format!("{scheme}://{host}") };
+        variables.push(("aws_endpoint".to_owned(), url));
     }
     if settings.is_on("awsAnonymousCredential") == Some(true) {
         variables.push(("aws_skip_signature".to_owned(), "true".to_owned()));

@@ -1,4 +1,4 @@
-//! Reading a location: into memory within a bound, or into a file; and finding out which there are.
+//! Reading a location: into memory within a bound, or into a file.
 
 use std::fs;
 use std::future::Future;
@@ -10,7 +10,7 @@ use bytes::Bytes;
 
 use super::cache::{Cache, Downloaded};
 use super::error::Reason;
-use super::location::{Kind, Location, Object, Place};
+use super::location::{Kind, Location, Place};
 use super::mlflow::Tracking;
 use super::open::{Interrupted, Opened, Reader};
 use super::revision::Revision;
@@ -26,18 +26,19 @@ impl Location {
         if let Kind::Place(Place::File(path)) = &self.kind {
             return fetch_file(path, self, known, settings);
         }
-        waited(Some(settings.limits.fetch_timeout), self, async {
-            let place = self.place(settings).await?;
-            if let Place::File(path) = &place {
-                return fetch_file(path, self, known, settings);
-            }
-            let shown = self.to_string();
-            let reader = Reader { place: &place, settings, shown: &shown };
-            let mut sink =
-                Memory { bytes: Vec::new(), limit: settings.limits.max_fetched_bytes, shown: &shown };
-            Ok(match copy(&reader, known, &mut sink).await? {
-                Some(revision) => Fetched::New { bytes: sink.bytes.into(), revision },
-                None => Fetched::NotModified,
+        waited(Some(settings.limits.fetch_timeout), self, || {
+            self.at_place(settings, async |place| {
+                if let Place::File(path) = place {
+                    return fetch_file(path, self, known, settings);
+                }
+                let shown = self.to_string();
+                let reader = Reader { place, settings, shown: &shown };
+                let mut sink =
+                    Memory { bytes: Vec::new(), limit: settings.limits.max_fetched_bytes, shown: &shown };
+                Ok(match copy(&reader, known, &mut sink).await? {
+                    Some(revision) => Fetched::New { bytes: sink.bytes.into(), revision },
+                    None => Fetched::NotModified,
+                })
             })
         })
     }
@@ -51,113 +52,62 @@ impl Location {
         if let Kind::Place(Place::File(path)) = &self.kind {
             return Ok(Downloaded::of_file(path.clone()));
         }
-        waited(None, self, async {
-            let place = self.place(settings).await?;
-            if let Place::File(path) = place {
-                return Ok(Downloaded::of_file(path));
-            }
-            let shown = self.to_string();
-            let reader = Reader { place: &place, settings, shown: &shown };
-            let extension =
-                Path::new(self.file_name()).extension().and_then(|end| end.to_str()).unwrap_or("");
-            let Some(cache) = Cache::open(settings.cache_folder(), settings.limits.max_cached_bytes) else {
-                let folder = std::env::temp_dir();
-                let mut file = tempfile::Builder::new()
-                    .prefix("driftd-")
-                    .suffix(&format!(".{extension}"))
-                    .tempfile_in(&folder)
-                    .map_err(|source| StorageError::Io { path: folder, source })?;
-                copy(&reader, None, &mut Disk { file: &mut file, n_done: 0, progress }).await?;
-                return Ok(Downloaded::temporary(file));
-            };
-            let slot = cache.slot(&reader.id(), extension);
-            let mut file = slot.begin()?;
-            let known = slot.known().cloned();
-            match copy(&reader, known.as_ref(), &mut Disk { file: &mut file, n_done: 0, progress }).await? {
-                Some(revision) => slot.keep(file, &revision),
-                None => slot.take().ok_or_else(|| StorageError::unasked(shown.clone())),
-            }
+        waited(None, self, || {
+            self.at_place(settings, async |place| match place {
+                Place::File(path) => Ok(Downloaded::of_file(path.clone())),
+                place => self.download_from(place, settings, progress).await,
+            })
         })
     }
 
-    /// The locations that this stands for, in order: those that match it where it is a pattern, those below it where it
-    /// ends in a slash (without what begins with `_` or `.`, which is how Spark marks what is no data), else itself.
-    ///
-    /// # Errors
-    /// [`StorageError`] if nothing is there, or the place cannot be listed.
-    pub fn list(&self, settings: &Settings) -> Result<Vec<Self>, StorageError> {
+    async fn download_from(
+        &self,
+        place: &Place,
+        settings: &Settings,
+        progress: Progress<'_>,
+    ) -> Result<Downloaded, StorageError> {
         let shown = self.to_string();
-        let has_pattern = shown.contains(['*', '?', '[']);
-        let is_web = matches!(self.kind, Kind::Place(Place::Http(_) | Place::File(_)));
-        if is_web || !(has_pattern || shown.ends_with('/')) {
-            return Ok(vec![self.clone()]);
+        let reader = Reader { place, settings, shown: &shown };
+        let extension = Path::new(self.file_name()).extension().and_then(|end| end.to_str()).unwrap_or("");
+        let Some(cache) = Cache::open(settings.cache_folder(), settings.limits.max_cached_bytes) else {
+            let folder = std::env::temp_dir();
+            let mut file = tempfile::Builder::new()
+                .prefix("driftd-")
+                .suffix(&format!(".{extension}"))
+                .tempfile_in(&folder)
+                .map_err(|source| StorageError::Io { path: folder, source })?;
+            copy(&reader, None, &mut Disk { file: &mut file, n_done: 0, progress }).await?;
+            return Ok(Downloaded::temporary(file));
+        };
+        let slot = cache.slot(&reader.id(), extension);
+        let mut file = slot.begin()?;
+        let known = slot.known().cloned();
+        match copy(&reader, known.as_ref(), &mut Disk { file: &mut file, n_done: 0, progress }).await? {
+            Some(revision) => slot.keep(file, &revision),
+            None => slot.take().ok_or_else(|| StorageError::unasked(shown.clone())),
         }
-        let found = waited(Some(settings.limits.fetch_timeout * 10), self, async {
-            let place = self.place(settings).await?;
-            let key = match &place {
-                Place::Object(Object { key, .. }) | Place::Artifact { path: key, .. } => key.clone(),
-                Place::File(path) => {
-                    // An MLflow server may keep its artifacts on a disk that is this machine's too.
-                    return Ok(vec![Self::at(path.display().to_string(), place)]);
-                }
-                Place::Http(_) => return Ok(vec![self.clone()]),
-            };
-            let fixed = key.split(['*', '?', '[']).next().unwrap_or_default();
-            let folder = fixed.rsplit_once('/').map_or("", |(folder, _)| folder);
-            let reader = Reader { place: &place, settings, shown: &shown };
-            let mut keys = reader.list(folder).await?;
-            let is_wanted = wanted(&key, has_pattern)
-                .map_err(|problem| StorageError::Uri { uri: shown.clone(), problem })?;
-            keys.retain(|key| is_wanted(key));
-            keys.sort();
-            Ok(keys.into_iter().map(|key| self.sibling(&place, key)).collect())
-        })?;
-        if found.is_empty() {
-            return Err(StorageError::NotFound { uri: shown, detail: "no object matches".to_owned() });
-        }
-        Ok(found)
     }
 
-    /// Another key of the same store, named as the user would have named it.
-    fn sibling(&self, place: &Place, key: String) -> Self {
+    /// Does something with the place that this is; where nothing is there, with the other one that it may be.
+    pub(super) async fn at_place<T>(
+        &self,
+        settings: &Settings,
+        work: impl AsyncFn(&Place) -> Result<T, StorageError>,
+    ) -> Result<T, StorageError> {
+        let uri = match &self.kind {
+            Kind::Place(place) => return work(place).await,
+            Kind::Mlflow(uri) => uri,
+        };
         let shown = self.to_string();
-        let own = match place {
-            Place::Object(Object { key, .. }) | Place::Artifact { path: key, .. } => key.as_str(),
-            Place::File(_) | Place::Http(_) => "",
-        };
-        // What both have in common is what the user wrote; a pattern may begin within the last folder of it.
-        let n_common = own.bytes().zip(key.bytes()).take_while(|(a, b)| a == b).count();
-        let n_common = key[..n_common].rfind('/').map_or(0, |slash| slash + 1);
-        let n_written = shown.len() - (own.len() - n_common);
-        let shown = format!("{}{}", &shown[..n_written], &key[n_common..]);
-        let place = match place {
-            Place::Object(Object { store, .. }) => Place::Object(Object { store: store.clone(), key }),
-            Place::Artifact { server, .. } => Place::Artifact { server: server.clone(), path: key },
-            place => place.clone(),
-        };
-        Self::at(shown, place)
-    }
-
-    async fn place(&self, settings: &Settings) -> Result<Place, StorageError> {
-        match &self.kind {
-            Kind::Place(place) => Ok(place.clone()),
-            Kind::Mlflow(uri) => Tracking::new(settings, &self.to_string())?.resolve(uri).await,
+        let tracking = Tracking::new(settings, &shown)?;
+        match work(&tracking.resolve(uri).await?).await {
+            Err(error @ StorageError::NotFound { .. }) => match tracking.resolve_logged(uri).await? {
+                Some(place) => work(&place).await,
+                None => Err(error),
+            },
+            done => done,
         }
     }
-}
-
-/// Whether a key is one of those that a pattern or a folder means.
-fn wanted(key: &str, has_pattern: bool) -> Result<impl Fn(&str) -> bool, String> {
-    let pattern = has_pattern.then(|| glob::Pattern::new(key)).transpose();
-    let pattern = pattern.map_err(|error| format!("{error}; quote special characters like `[[]`"))?;
-    let options = glob::MatchOptions { require_literal_separator: true, ..glob::MatchOptions::new() };
-    let folder = key.to_owned();
-    Ok(move |candidate: &str| match &pattern {
-        Some(pattern) => pattern.matches_with(candidate, options),
-        None => candidate.strip_prefix(&folder).is_some_and(|below| {
-            !below.is_empty() && !below.split('/').any(|name| name.starts_with(['_', '.']))
-        }),
-    })
 }
 
 /// Where bytes go; cleared where a body has to be read again.
@@ -220,7 +170,7 @@ impl Sink for Disk<'_> {
 async fn copy(
     reader: &Reader<'_>,
     known: Option<&Revision>,
-    sink: &mut (dyn Sink + Send),
+    sink: &mut dyn Sink,
 ) -> Result<Option<Revision>, StorageError> {
     let limits = &reader.settings.limits;
     let mut attempt = 0;
@@ -274,10 +224,10 @@ fn fetch_file(
 }
 
 /// Waits for work of the network, on a thread of its own: the caller's may belong to a runtime, where none may be started.
-fn waited<T: Send>(
+pub(super) fn waited<T: Send, F: Future<Output = Result<T, StorageError>>>(
     limit: Option<Duration>,
     location: &Location,
-    work: impl Future<Output = Result<T, StorageError>> + Send,
+    work: impl FnOnce() -> F + Send,
 ) -> Result<T, StorageError> {
     let failed = |reason: String| StorageError::Unavailable {
         uri: location.to_string(),
@@ -289,15 +239,16 @@ fn waited<T: Send>(
         let runtime = runtime.map_err(|error| failed(format!("no runtime: {error}")))?;
         runtime.block_on(async {
             match limit {
-                None => work.await,
-                Some(limit) => tokio::time::timeout(limit, work).await.unwrap_or_else(|_| {
+                None => work().await,
+                Some(limit) => tokio::time::timeout(limit, work()).await.unwrap_or_else(|_| {
                     Err(failed(format!("it was not done within {}", humantime::format_duration(limit))))
                 }),
             }
         })
     };
     std::thread::scope(|scope| {
-        match std::thread::Builder::new().name("driftd-storage".to_owned()).spawn_scoped(scope, run) {
+        let thread = std::thread::Builder::new().name("driftd-storage".to_owned()).spawn_scoped(scope, run);
+        match thread {
             Ok(thread) => thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
             Err(error) => Err(failed(format!("no thread: {error}"))),
         }

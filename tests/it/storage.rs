@@ -281,6 +281,7 @@ fn mlflow_gives_the_baseline_of_a_model_version_alias_and_run_wherever_it_keeps_
         "mlflow:models:/credit/1/driftd-baseline.json",
         &format!("models:/{logged}"),
         &format!("runs:/{run}/model"),
+        &format!("runs:/{run}/logged"), // a logged model, which is elsewhere
         &format!("mlflow:runs:/{run}/model/driftd-baseline.json"),
         &format!("mlflow-artifacts:/1/{run}/artifacts/model"),
     ] {
@@ -288,6 +289,14 @@ fn mlflow_gives_the_baseline_of_a_model_version_alias_and_run_wherever_it_keeps_
     }
     let names = location(&format!("runs:/{run}/model/*.json")).list(&settings).unwrap();
     assert_eq!(names[0].to_string(), format!("runs:/{run}/model/driftd-baseline.json"));
+    for version in ["1", "2", "3", "4", "None"] {
+        for what in ["*.json", ""] {
+            let found = location(&format!("models:/credit/{version}/{what}")).list(&settings).unwrap();
+            assert!(found[0].to_string().ends_with("/driftd-baseline.json"), "{found:?}");
+            assert_eq!(found.len(), if what.is_empty() { 2 } else { 1 }, "{found:?}");
+            assert!(matches!(found[0].fetch_with(None, &settings).unwrap(), Fetched::New { .. }));
+        }
+    }
     let downloaded = names[0].download(&settings, &|_, _| ()).unwrap();
     assert_eq!(
         fs::read(downloaded.path()).unwrap(),

@@ -5,7 +5,7 @@ Every file of FOLDER is an object of the bucket `models`, by its path. In MLflow
 * of version 1 of the model `credit`, a run's, kept by the server (`mlflow-artifacts:`), aliased `champion`;
 * of version 2, a run's in the S3 bucket;
 * of version 3, a run's on the disk (`file:`);
-* of a logged model as MLflow 3 makes them, which is version 4.
+* of a model `logged` that the run of version 1 has logged as MLflow 3 does it, which is version 4.
 
 Prints `ready {"s3": port, "mlflow": port, "run": …, "logged": …}`, `run` being that of version 1.
 """
@@ -85,7 +85,7 @@ def fill_mlflow(folder: Path, state: Path, s3: int) -> dict:
         client.log_artifacts(run, str(folder), "model")
         client.create_model_version("credit", f"runs:/{run}/model", run)
         report.setdefault("run", run)
-    logged = client.create_logged_model(experiment_id="1", name="model", source_run_id=report["run"])
+    logged = client.create_logged_model(experiment_id="1", name="logged", source_run_id=report["run"])
     client.log_model_artifacts(logged.model_id, str(folder))
     client.finalize_logged_model(logged.model_id, "READY")
     client.create_model_version("credit", f"models:/{logged.model_id}", model_id=logged.model_id)

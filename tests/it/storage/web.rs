@@ -98,15 +98,20 @@ async fn a_mock_web_server_that_knows_no_etags_is_asked_by_time_and_else_read_ag
 #[tokio::test]
 async fn what_may_pass_is_tried_again_and_nothing_else() {
     for (n_failures, is_found) in [(3, true), (4, false)] {
-        let web = MockWeb::start(move |n_before, _| match n_before < n_failures {
-            true => StatusCode::SERVICE_UNAVAILABLE.into_response(),
-            false => "content".into_response(),
+        let web = MockWeb::start(move |n_before, _| {
+            if n_before < n_failures {
+                return StatusCode::SERVICE_UNAVAILABLE.into_response();
+            }
+            "content".into_response()
         })
         .await;
         let uri = web.url.clone();
-        waiting(move || match is_found {
-            true => assert_eq!(fetched(&uri, None, &settings()).0, b"content"),
-            false => check_fails(&uri, &settings(), "unavailable", &["the service failed", "503"]),
+        waiting(move || {
+            if is_found {
+                assert_eq!(fetched(&uri, None, &settings()).0, b"content");
+            } else {
+                check_fails(&uri, &settings(), "unavailable", &["the service failed", "503"]);
+            }
         })
         .await;
         assert_eq!(web.n_asked(), 4);
@@ -156,7 +161,7 @@ async fn a_mock_web_server_that_never_answers_is_left_in_time() {
         settings.limits.idle_timeout = Duration::from_millis(20);
         let uri = format!("http://{addr}/x.json");
         check_fails(&uri, &settings, "unavailable", &[&uri, "did not answer in time"]);
-        settings.limits.idle_timeout = Duration::from_secs(3600);
+        settings.limits.idle_timeout = Duration::from_hours(1);
         settings.limits.fetch_timeout = Duration::from_millis(20);
         check_fails(&uri, &settings, "unavailable", &[&uri, "not done within 20ms"]);
         for (uri, name) in [("s3://b/x.json", "AWS_ENDPOINT_URL"), ("models:/m/1", "MLFLOW_TRACKING_URI")] {
@@ -164,7 +169,7 @@ async fn a_mock_web_server_that_never_answers_is_left_in_time() {
                 limits: Limits { idle_timeout: Duration::from_millis(20), ..settings.limits.clone() },
                 ..Settings::default()
             };
-            settings.limits.fetch_timeout = Duration::from_secs(3600);
+            settings.limits.fetch_timeout = Duration::from_hours(1);
             let environment = [
                 (name, format!("http://{addr}")),
                 ("AWS_ACCESS_KEY_ID", "a".to_owned()),

@@ -86,18 +86,22 @@ impl Cache {
         let Ok(entries) = fs::read_dir(&self.folder) else { return };
         let with_use = |entry: io::Result<fs::DirEntry>| {
             let entry = entry.ok()?;
+            // What is said of a file goes with the file.
+            let name = entry.file_name().into_string().ok().filter(|name| name.contains('-'))?;
             let metadata = entry.metadata().ok()?;
-            Some((metadata.modified().ok()?, metadata.len(), entry.path()))
+            Some((metadata.modified().ok()?, metadata.len(), name))
         };
         let mut files: Vec<_> = entries.filter_map(with_use).collect();
         let mut n_bytes: u64 = files.iter().map(|(_, n_bytes, _)| n_bytes).sum();
         files.sort();
-        for (_, n_file_bytes, path) in files {
+        for (_, n_file_bytes, name) in files {
             if n_bytes <= self.max_bytes {
                 return;
             }
-            if delete(&path) {
+            if delete(&self.folder.join(&name)) {
                 n_bytes -= n_file_bytes;
+                let place = name.split('-').next().unwrap_or_default();
+                drop(fs::remove_file(self.folder.join(format!("{place}.json"))));
             }
         }
     }
@@ -221,10 +225,13 @@ mod tests {
         let cache = Cache::open(Some(directory.path().to_owned()), 1000).unwrap();
         let used = put(&cache, "used", "1", &[0; 900]);
         drop(put(&cache, "other", "1", &[0; 900]));
+        drop(put(&cache, "third", "1", &[0; 100]));
         assert!(used.path().exists());
         assert!(cache.slot("other", "csv").known().is_none(), "the bound is 1000 bytes");
+        assert!(cache.slot("third", "csv").known().is_some());
         drop(used);
-        drop(put(&cache, "third", "1", &[0; 100]));
+        drop(put(&cache, "fourth", "1", &[0; 900]));
         assert!(cache.slot("used", "csv").known().is_none());
+        assert_eq!(files(&cache), 4, "two files, and what is said of each");
     }
 }

@@ -170,6 +170,12 @@ fn s3_gives_baselines_and_tables_and_says_when_they_are_others() {
     {
         check_baseline(model, &settings);
     }
+    let mut kserve = settings.clone();
+    kserve.environment.remove("AWS_ENDPOINT_URL");
+    let endpoint =
+        [("S3_ENDPOINT", format!("127.0.0.1:{}", servers.report["s3"])), ("S3_USE_HTTPS", "0".to_owned())];
+    kserve.environment.extend(endpoint.map(|(name, value)| (name.to_owned(), value)));
+    check_baseline("s3://models/credit/v1", &kserve);
     check_fails("s3://models/credit/v2/x.json", &settings, "not_found", &["s3://models/credit/v2/x.json"]);
     check_fails("s3://nowhere/x.json", &settings, "not_found", &["no such bucket"]);
 

@@ -206,6 +206,83 @@ async fn more_than_the_bound_is_not_read_with_a_length_or_without() {
     .await;
 }
 
+/// With an environment.
+fn settings_with<const N: usize>(environment: [(&str, &str); N]) -> Settings {
+    let environment = environment.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+    Settings { environment, ..settings() }
+}
+
+#[tokio::test]
+async fn a_mock_s3_that_is_busy_is_asked_again_and_one_that_refuses_is_not() {
+    let web = MockWeb::start(|n_before, request| match request.uri().path() {
+        "/bucket/busy.json" if n_before < 2 => StatusCode::SERVICE_UNAVAILABLE.into_response(),
+        "/bucket/busy.json" => {
+            let headers = [(header::ETAG, "\"1\""), (header::LAST_MODIFIED, "Thu, 01 Jan 1970 00:00:00 GMT")];
+            (headers, "content").into_response()
+        }
+        "/bucket/down.json" => StatusCode::SERVICE_UNAVAILABLE.into_response(),
+        _ => (StatusCode::FORBIDDEN, "<Error><Code>SignatureDoesNotMatch</Code></Error>").into_response(),
+    })
+    .await;
+    let url = web.url.clone();
+    waiting(move || {
+        let settings = settings_with([
+            ("AWS_ENDPOINT_URL", &url),
+            ("AWS_ACCESS_KEY_ID", "a"),
+            ("AWS_SECRET_ACCESS_KEY", "secret"),
+        ]);
+        assert_eq!(fetched("s3://bucket/busy.json", None, &settings).0, b"content");
+        check_fails("s3://bucket/down.json", &settings, "unavailable", &["s3://bucket/down.json", "503"]);
+        let expected = ["AWS_ACCESS_KEY_ID", "SignatureDoesNotMatch"];
+        check_fails("s3://bucket/x.json", &settings, "denied", &expected);
+    })
+    .await;
+    assert_eq!(web.n_asked(), 3 + 4 + 1);
+}
+
+/// MLflow's own server with accounts needs packages that nothing else here does.
+#[tokio::test]
+async fn a_mock_tracking_server_gets_the_credentials_and_no_other_server_does() {
+    let elsewhere = MockWeb::start(|_, request| {
+        assert!(!request.headers().contains_key(header::AUTHORIZATION), "not its credentials");
+        "content of another server".into_response()
+    })
+    .await;
+    let host = elsewhere.url.trim_start_matches("http://").to_owned();
+    let web = MockWeb::start(move |_, request| {
+        let given = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+        // `tester:secret` in Base64
+        if ![Some("Basic dGVzdGVyOnNlY3JldA=="), Some("Bearer secret")].contains(&given) {
+            return (StatusCode::UNAUTHORIZED, r#"{"message": "who are you"}"#).into_response();
+        }
+        match request.uri().path() {
+            "/base/api/2.0/mlflow/runs/get" => {
+                let uri = format!("mlflow-artifacts://{host}/1/artifacts");
+                axum::Json(serde_json::json!({"run": {"info": {"artifact_uri": uri}}})).into_response()
+            }
+            "/base/api/2.0/mlflow-artifacts/artifacts/1/x.json" => "content".into_response(),
+            _ => StatusCode::NOT_FOUND.into_response(),
+        }
+    })
+    .await;
+    waiting(move || {
+        let url = format!("{}/base", web.url);
+        let server = ("MLFLOW_TRACKING_URI", url.as_str());
+        let user = ("MLFLOW_TRACKING_USERNAME", "tester");
+        for settings in [
+            settings_with([server, user, ("MLFLOW_TRACKING_PASSWORD", "secret")]),
+            settings_with([server, ("MLFLOW_TRACKING_TOKEN", "secret")]),
+        ] {
+            assert_eq!(fetched("mlflow-artifacts:/1/x.json", None, &settings).0, b"content");
+            assert_eq!(fetched("runs:/1/x.json", None, &settings).0, b"content of another server");
+        }
+        let settings = settings_with([server, user]);
+        let expected = ["MLFLOW_TRACKING_TOKEN", "who are you"];
+        check_fails("mlflow-artifacts:/1/x.json", &settings, "denied", &expected);
+    })
+    .await;
+}
+
 #[test]
 fn a_file_is_new_once_it_is_another() {
     let folder = TempDir::new().unwrap();

@@ -55,6 +55,7 @@ impl Cli {
     /// # Errors
     /// What went wrong, for `main` to print; its exit code is [`exit_code`]'s.
     pub fn run(self) -> anyhow::Result<ExitCode> {
+        storage::install_tls();
         match self.command {
             Command::Run(args) => run::run(*args),
             Command::Baseline(args) => baseline::run(args),

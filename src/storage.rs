@@ -22,6 +22,7 @@ pub use error::{Reason, StorageError};
 pub use location::{BASELINE_NAME, Location, without_credentials};
 pub use revision::Revision;
 pub use settings::{Limits, Settings};
+pub use web::install_tls;
 
 /// What [`Location::fetch`] brings.
 #[derive(Clone, Debug)]

@@ -29,7 +29,7 @@ pub(super) fn store(
     settings: &Settings,
     shown: &str,
 ) -> Result<Arc<dyn ObjectStore>, StorageError> {
-    web::use_ring();
+    web::install_tls();
     let (options, retry) = (client_options(settings, shown)?, retry(settings));
     let built: Result<Arc<dyn ObjectStore>, Error> = match &object.store {
         Store::S3 { bucket } => {

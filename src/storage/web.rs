@@ -40,7 +40,7 @@ pub(super) struct Asked<'a> {
 
 impl Web {
     pub(super) fn new(settings: &Settings, insecure: bool) -> Result<Self, StorageError> {
-        use_ring();
+        install_tls();
         let limits = settings.limits.clone();
         let client = Client::builder()
             .connect_timeout(limits.connect_timeout)
@@ -153,9 +153,10 @@ fn message(body: &[u8]) -> String {
     Reason::new(message).to_string()
 }
 
-/// rustls takes its cryptography from the process; whoever comes first decides for all.
-pub(super) fn use_ring() {
-    // An error says that somebody has decided already.
+/// Gives TLS its cryptography, for all of this process. Without it no client of HTTP can be made, not even one for
+/// `http://` alone; twice does no harm.
+pub fn install_tls() {
+    // An error says that it is there already.
     drop(rustls::crypto::ring::default_provider().install_default());
 }
 

@@ -41,6 +41,7 @@ pub struct Sidecar {
 impl Sidecar {
     /// Starts on free ports, in front of `upstream`, and waits until it listens.
     pub fn start(upstream: SocketAddr, more: &[&str]) -> Self {
+        driftd::storage::install_tls(); // for the clients that call it
         let mut child = driftd()
             .args(["run", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--log-format", "json"])
             .args(["--upstream", &format!("http://{upstream}")])

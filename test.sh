@@ -26,11 +26,11 @@ usage: ./test.sh [ARGUMENT…]     all tests; arguments go to `cargo test` (a fi
        ./test.sh --env           only installs what is missing, and prints the variables that the tests read:
                                  eval "$(./test.sh --env)" && cargo test
 
-The tests drive real model servers (MLServer, KServe, MLflow), KServe's own agent, h2spec, nginx and Prometheus. What is
-missing of these comes from Debian, PyPI and Go's module proxy and goes to ${XDG_CACHE_HOME:-~/.cache}/driftd-test:
-Debian's programs unpacked there rather than installed, as their packages start services, the Python servers in virtual
-environments (600 MB), the Go programs built (four CPU-minutes, once). Only a missing C compiler or Python is installed
-on the machine itself, which takes root. Runs may go on side by side.
+The tests drive real model servers (MLServer, KServe, MLflow), MLflow's tracking server, moto's S3, KServe's own agent,
+h2spec, nginx and Prometheus. What is missing of these comes from Debian, PyPI and Go's module proxy and goes to
+${XDG_CACHE_HOME:-~/.cache}/driftd-test: Debian's programs unpacked there rather than installed, as their packages start
+services, the Python servers in virtual environments (600 MB), the Go programs built (four CPU-minutes, once). Only a
+missing C compiler or Python is installed on the machine itself, which takes root. Runs may go on side by side.
 END
 }
 
@@ -77,7 +77,7 @@ install_python() {
   } | sha256sum | cut -c1-16)
   folder=$CACHE/python-$key
   if [[ ! -d $folder ]]; then
-    say "installing MLServer, KServe, MLflow and their clients from PyPI to $folder"
+    say "installing MLServer, KServe, MLflow, moto and their clients from PyPI to $folder"
     local partial=$folder.partial uv=$CACHE/uv-$UV_VERSION-$key
     rm -rf "$partial" "$uv"
     "$python" -m venv "$uv"
@@ -85,7 +85,7 @@ install_python() {
     # Copies between environments are links to one cache, so what both share is on disk once.
     export UV_CACHE_DIR=$CACHE/uv-cache UV_PYTHON_DOWNLOADS=never
     [[ -z ${PIP_INDEX_URL:-} ]] || export UV_DEFAULT_INDEX=$PIP_INDEX_URL
-    for name in mlserver kserve mlflow; do
+    for name in mlserver kserve mlflow storage; do
       "$uv/bin/uv" venv -q --relocatable --python "$python" "$partial/$name"
       "$uv/bin/uv" pip install -q --python "$partial/$name/bin/python" --only-binary :all: \
         -r "$REQUIREMENTS/requirements-$name.txt"
@@ -95,6 +95,7 @@ install_python() {
   fi
   export DRIFTD_TEST_MLSERVER_PYTHON=$folder/mlserver/bin/python DRIFTD_TEST_KSERVE_PYTHON=$folder/kserve/bin/python
   export DRIFTD_TEST_MLFLOW_PYTHON=$folder/mlflow/bin/python
+  export DRIFTD_TEST_STORAGE_PYTHON=$folder/storage/bin/python
   export DRIFTD_TEST_PYTHON=$DRIFTD_TEST_MLSERVER_PYTHON # for what needs NumPy, SciPy and scikit-learn only
 }
 

@@ -77,6 +77,7 @@ impl App {
     /// # Errors
     /// [`AppError`] if a socket cannot be bound.
     pub async fn bind(config: Config, identity: Identity) -> Result<Self, AppError> {
+        crate::storage::install_tls();
         let registry = Registry::new();
         let process_metrics = ProcessMetrics::register(&registry)?;
         let learner = config.learn.map(Learner::new);

@@ -145,7 +145,8 @@ pub fn check(
     options: &CheckOptions,
     progress: Progress<'_>,
 ) -> Result<CheckReport, TableError> {
-    let files = Inputs::find(inputs, options.input_format, (Stdin::Stream, InputFormat::Csv))?.prepared()?;
+    let files = Inputs::find(inputs, options.input_format, (Stdin::Stream, InputFormat::Csv), progress)?
+        .prepared()?;
     let reader = Reader::new(&files, options.n_threads, 1, progress);
     let counter = TableCounter::new(baseline);
     let wanted = |name: &str| !options.ignore.iter().any(|ignored| ignored == name);

@@ -8,11 +8,15 @@ pub mod replay;
 pub mod run;
 
 use std::io::IsTerminal;
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::baseline::{Baseline, BaselineError};
+use crate::storage::{self, StorageError};
 
 /// What the exit code says; `0` and `1` are answers, the rest are failures.
 pub mod exit {
@@ -51,6 +55,7 @@ impl Cli {
     /// # Errors
     /// What went wrong, for `main` to print; its exit code is [`exit_code`]'s.
     pub fn run(self) -> anyhow::Result<ExitCode> {
+        storage::install_tls();
         match self.command {
             Command::Run(args) => run::run(*args),
             Command::Baseline(args) => baseline::run(args),
@@ -63,6 +68,10 @@ impl Cli {
 
 /// The exit code of an error: our own bugs are told from bad input and from services that failed.
 pub fn exit_code(error: &anyhow::Error) -> u8 {
+    let storage = error.chain().find_map(|cause| cause.downcast_ref::<StorageError>());
+    if storage.is_some_and(StorageError::is_unavailable) {
+        return exit::UNAVAILABLE;
+    }
     match error.downcast_ref::<crate::app::AppError>() {
         Some(crate::app::AppError::Metrics(_)) => exit::BUG,
         Some(crate::app::AppError::Thread(_)) => exit::UNAVAILABLE,
@@ -80,6 +89,20 @@ fn progress_bar() -> ProgressBar {
     let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr()).with_style(style);
     bar.enable_steady_tick(Duration::from_millis(200));
     bar
+}
+
+/// The baseline at a path or a URI.
+fn read_baseline(path: &Path) -> anyhow::Result<Baseline> {
+    Baseline::read(path).map_err(|error| match error {
+        // It says where.
+        BaselineError::Storage(error) => error.into(),
+        error => anyhow::Error::from(error).context(shown(path)),
+    })
+}
+
+/// A path or a URI as it may be shown: without credentials.
+fn shown(path: &Path) -> String {
+    storage::without_credentials(&path.to_string_lossy())
 }
 
 /// A reader that has seen enough (`| head`) is no error.

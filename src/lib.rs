@@ -10,6 +10,8 @@
 
 pub mod drift;
 
+pub mod storage;
+
 pub mod table;
 
 pub mod baseline;

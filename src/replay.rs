@@ -99,8 +99,8 @@ pub fn replay(
     progress: Progress<'_>,
     told: &mut dyn FnMut(&VerdictChange),
 ) -> Result<Summary, TableError> {
-    let files =
-        Inputs::find(inputs, options.input_format, (Stdin::Stream, InputFormat::Jsonl))?.prepared()?;
+    let files = Inputs::find(inputs, options.input_format, (Stdin::Stream, InputFormat::Jsonl), progress)?
+        .prepared()?;
     let reader = Reader::new(&files, None, 1, progress);
     let mut replay = Replay::new(baseline, options, told);
     let wanted = |name: &str| !options.ignore.iter().any(|ignored| ignored == name);

@@ -10,6 +10,7 @@ use super::feature::RawFeature;
 use super::schema::hex;
 use super::{BaselineError, ColumnSpec, FeatureBaseline, Role, Schema};
 use crate::drift::Reference;
+use crate::storage::{Fetched, Location, StorageError};
 
 /// What `format` says. Fields may be added under the same major version; readers pass over those they do not know.
 pub const FORMAT: &str = "driftd.baseline/v1";
@@ -88,14 +89,27 @@ impl Baseline {
         Ok(baseline)
     }
 
-    /// Reads a file.
+    /// Reads a file, or what is at a URI: there, or beside the model that is there (see [`Location::baselines`]). Waits for
+    /// the network, so not on a thread that others wait for.
     ///
     /// # Errors
     /// [`BaselineError`] if it cannot be read or is no baseline of this format.
     pub fn read(path: &Path) -> Result<Self, BaselineError> {
-        let bytes =
-            std::fs::read(path).map_err(|source| BaselineError::Read { path: path.to_owned(), source })?;
-        Self::from_json(&bytes)
+        // A name that is no text is no URI either.
+        let location = path.to_str().map(Location::parse).transpose()?;
+        let local = location.as_ref().map_or(Some(path), Location::local_path);
+        match (location.as_ref(), local) {
+            (Some(location), None) => match location.fetch_baseline(None)? {
+                Fetched::New { bytes, .. } => Self::from_json(&bytes),
+                Fetched::NotModified => Err(StorageError::unasked(location.to_string()).into()),
+            },
+            (_, local) => {
+                let path = local.unwrap_or(path);
+                let bytes = std::fs::read(path)
+                    .map_err(|source| BaselineError::Read { path: path.to_owned(), source })?;
+                Self::from_json(&bytes)
+            }
+        }
     }
 
     /// Reads the bytes of a file.

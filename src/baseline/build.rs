@@ -109,7 +109,8 @@ pub fn build_with_progress(
 ) -> Result<Built, BuildError> {
     let edges_from =
         options.edges_from.as_deref().map(Baseline::read).transpose().map_err(BuildError::EdgesFrom)?;
-    let files = Inputs::find(inputs, options.input_format, (Stdin::Spool, InputFormat::Csv))?.prepared()?;
+    let files =
+        Inputs::find(inputs, options.input_format, (Stdin::Spool, InputFormat::Csv), progress)?.prepared()?;
     let mut passes = Passes::new(&files, options, progress);
     let profiled = passes.profile()?;
     if profiled.n_rows() == 0 {

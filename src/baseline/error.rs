@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use crate::drift::score::ReferenceError;
 use crate::drift::{EdgeError, GroupError};
+use crate::storage::StorageError;
 
 /// A baseline that cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -17,6 +18,9 @@ pub enum BaselineError {
         /// Why.
         source: io::Error,
     },
+    /// Nothing came from where its URI says it is.
+    #[error("it could not be fetched")]
+    Storage(#[from] StorageError),
     /// The file cannot be written.
     #[error("cannot write baseline {}; check that its folder is there and may be written to", .path.display())]
     Write {
@@ -32,12 +36,6 @@ pub enum BaselineError {
         path: PathBuf,
         /// The most that is read.
         max_bytes: u64,
-    },
-    /// A place that this driftd cannot read.
-    #[error("cannot read baseline {uri}; mount it as a file and give its path")]
-    Scheme {
-        /// As configured.
-        uri: String,
     },
     /// More models than the daemon may hold.
     #[error(
@@ -127,27 +125,35 @@ pub enum BaselineError {
 
 impl BaselineError {
     /// Every value of [`Self::kind`].
-    pub const KINDS: [&str; 10] = [
-        "io",
-        "too_large",
-        "scheme",
-        "too_many",
-        "twice",
-        "json",
-        "format",
-        "kind",
-        "invalid",
-        "not_mergeable",
-    ];
+    pub const KINDS: [&str; 15] = {
+        let [uri, setting, not_found, denied, too_large, unavailable, refused] = StorageError::KINDS;
+        [
+            "io",
+            "json",
+            "format",
+            "kind",
+            "invalid",
+            "not_mergeable",
+            "too_many",
+            "twice",
+            uri,
+            setting,
+            not_found,
+            denied,
+            too_large,
+            unavailable,
+            refused,
+        ]
+    };
 
     /// What is wrong, as a label value: one of [`Self::KINDS`].
     pub const fn kind(&self) -> &'static str {
         match self {
             Self::Read { .. } | Self::Write { .. } => "io",
             Self::TooLarge { .. } => "too_large",
-            Self::Scheme { .. } => "scheme",
             Self::TooMany { .. } => "too_many",
             Self::Twice { .. } => "twice",
+            Self::Storage(error) => error.kind(),
             Self::Json(_) => "json",
             Self::Format { .. } => "format",
             Self::Kind { .. } => "kind",

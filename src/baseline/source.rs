@@ -1,5 +1,6 @@
 //! Where a baseline comes from, and whether it is still the same there.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::fs::{File, Metadata};
 use std::io::{self, Read};
@@ -7,13 +8,12 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
 use super::BaselineError;
 use super::schema::hex;
-
-/// The name of a baseline that lies beside its model.
-pub const BESIDE_MODEL: &str = "driftd-baseline.json";
+use crate::storage::{self, Location, StorageError};
 
 /// A longer file is none of ours: a hundred features take some tens of KiB.
 const MAX_BYTES: u64 = 64 << 20;
@@ -27,18 +27,35 @@ const SETTLED_AFTER: Duration = Duration::from_secs(2);
 pub enum BaselineSource {
     /// A file.
     File(PathBuf),
-    /// A place that only others can read: told wherever a baseline is asked of it.
+    /// Somewhere else: the baseline itself, or the model that it lies beside.
+    Remote(Box<Location>),
+    /// Nowhere that can be read, as a pod's storage URI may be: told wherever a baseline is asked of it.
     Unreadable(String),
 }
 
 /// What a source held when it was read. Equal only if it need not be read again.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Revision(Stamp);
+#[derive(Clone, Debug)]
+pub enum Revision {
+    /// Of a file.
+    File(Stamp),
+    /// Of what is elsewhere.
+    Remote(storage::Revision),
+}
+
+impl PartialEq for Revision {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::File(a), Self::File(b)) => a == b,
+            (Self::Remote(a), Self::Remote(b)) => a.is(b),
+            _ => false,
+        }
+    }
+}
 
 /// What the file system says of a file, which takes microseconds to ask: followed through links, so that a Kubernetes
 /// volume whose `..data` link is swapped has another one.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Stamp {
+pub struct Stamp {
     device: u64,
     inode: u64,
     len: u64,
@@ -60,27 +77,30 @@ pub enum Fetched {
     /// What is there now.
     New {
         /// The file's bytes.
-        bytes: Vec<u8>,
+        bytes: Bytes,
         /// To ask with next time; `None` if that would miss a change.
         revision: Option<Revision>,
     },
 }
 
 impl BaselineSource {
-    /// A path, or a `file://` URI.
+    /// A path or a URI, of the baseline or of the model that it lies beside.
     pub fn parse(uri: &str) -> Self {
-        if let Some(path) = uri.strip_prefix("file://") {
-            return Self::File(path.into());
-        }
-        match uri.split_once(':') {
-            Some((scheme, _)) if is_scheme(scheme) => Self::Unreadable(uri.to_owned()),
-            _ => Self::File(uri.into()),
+        match Location::parse(uri) {
+            Err(_) => Self::Unreadable(uri.to_owned()),
+            Ok(location) => match location.local_path() {
+                Some(path) => Self::File(path.to_owned()),
+                None => Self::Remote(Box::new(location)),
+            },
         }
     }
 
     /// That of the baseline beside a model.
     pub fn beside(storage_uri: &str) -> Self {
-        Self::parse(&format!("{}/{BESIDE_MODEL}", storage_uri.trim_end_matches('/')))
+        match Self::parse(storage_uri) {
+            Self::File(path) => Self::File(path.join(storage::BASELINE_NAME)),
+            elsewhere => elsewhere,
+        }
     }
 
     /// Whether it is read in the time that a local file takes.
@@ -94,15 +114,30 @@ impl BaselineSource {
     /// [`BaselineError`] if it cannot be read; [`BaselineError::is_absent`] tells whether that is because nothing is there.
     pub fn fetch(&self, known: Option<&Revision>) -> Result<Fetched, BaselineError> {
         match self {
-            Self::File(path) => read_file(path, known),
-            Self::Unreadable(uri) => Err(BaselineError::Scheme { uri: uri.clone() }),
+            Self::File(path) => read_file(&file_at(path), known),
+            Self::Remote(location) => {
+                let known = known.and_then(|known| match known {
+                    Revision::Remote(known) => Some(known),
+                    Revision::File(_) => None,
+                });
+                Ok(match location.fetch_baseline(known)? {
+                    storage::Fetched::NotModified => Fetched::NotModified,
+                    storage::Fetched::New { bytes, revision } => {
+                        Fetched::New { bytes, revision: Some(Revision::Remote(revision)) }
+                    }
+                })
+            }
+            Self::Unreadable(uri) => Err(Location::parse(uri).err().map_or_else(
+                || BaselineError::Read { path: uri.into(), source: io::ErrorKind::Unsupported.into() },
+                BaselineError::Storage,
+            )),
         }
     }
 
     /// The revision that is there now, where that costs next to nothing to know.
     pub fn glance(&self) -> Option<Revision> {
         let Self::File(path) = self else { return None };
-        std::fs::metadata(path).ok().map(|metadata| Revision(Stamp::from(&metadata)))
+        std::fs::metadata(file_at(path)).ok().map(|metadata| Revision::File(Stamp::from(&metadata)))
     }
 }
 
@@ -110,16 +145,15 @@ impl fmt::Display for BaselineSource {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::File(path) => path.display().fmt(formatter),
-            Self::Unreadable(uri) => formatter.write_str(uri),
+            Self::Remote(location) => location.fmt(formatter),
+            Self::Unreadable(uri) => formatter.write_str(&storage::without_credentials(uri)),
         }
     }
 }
 
-fn is_scheme(text: &str) -> bool {
-    // One letter would be a drive of Windows; none is read here, but a path it is.
-    text.len() > 1 && text.starts_with(|first: char| first.is_ascii_alphabetic()) && {
-        text.chars().all(|char| char.is_ascii_alphanumeric() || "+-.".contains(char))
-    }
+/// A folder stands for the model in it.
+fn file_at(path: &Path) -> Cow<'_, Path> {
+    if path.is_dir() { path.join(storage::BASELINE_NAME).into() } else { path.into() }
 }
 
 fn read_file(path: &Path, known: Option<&Revision>) -> Result<Fetched, BaselineError> {
@@ -127,7 +161,7 @@ fn read_file(path: &Path, known: Option<&Revision>) -> Result<Fetched, BaselineE
     // Asked before it is read: what changes meanwhile has another stamp, and is read the next time.
     let metadata = std::fs::metadata(path).map_err(failed)?;
     let stamp = Stamp::from(&metadata);
-    if known.is_some_and(|known| known.0 == stamp) {
+    if known.is_some_and(|known| *known == Revision::File(stamp.clone())) {
         return Ok(Fetched::NotModified);
     }
     if metadata.len() > MAX_BYTES {
@@ -141,7 +175,7 @@ fn read_file(path: &Path, known: Option<&Revision>) -> Result<Fetched, BaselineE
     }
     let age = stamp.modified.and_then(|modified| SystemTime::now().duration_since(modified).ok());
     let is_settled = age.is_some_and(|age| age > SETTLED_AFTER);
-    Ok(Fetched::New { bytes, revision: is_settled.then_some(Revision(stamp)) })
+    Ok(Fetched::New { bytes: bytes.into(), revision: is_settled.then_some(Revision::File(stamp)) })
 }
 
 /// The version that is served from a place: its last segment, and 8 hex digits of the whole, since many are called `model`.
@@ -154,7 +188,13 @@ pub fn version_of(storage_uri: &str) -> String {
 impl BaselineError {
     /// Whether nothing is there, as opposed to something that cannot be read.
     pub fn is_absent(&self) -> bool {
-        matches!(self, Self::Read { source, .. } if matches!(source.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory))
+        match self {
+            Self::Read { source, .. } => {
+                matches!(source.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+            }
+            Self::Storage(error) => matches!(error, StorageError::NotFound { .. }),
+            _ => false,
+        }
     }
 }
 
@@ -169,10 +209,11 @@ mod tests {
         assert_eq!(BaselineSource::parse("a:b/c.json"), file("a:b/c.json"));
         assert_eq!(BaselineSource::parse("file:///a.json"), file("/a.json"));
         assert_eq!(BaselineSource::beside("/mnt/models/"), file("/mnt/models/driftd-baseline.json"));
-        let elsewhere = BaselineSource::beside("s3://bucket/credit/v3");
-        let error = elsewhere.fetch(None).unwrap_err();
-        assert_eq!((error.kind(), error.is_absent()), ("scheme", false));
-        assert!(error.to_string().contains("s3://bucket/credit/v3/driftd-baseline.json"), "{error}");
+        assert!(matches!(BaselineSource::beside("s3://bucket/credit/v3"), BaselineSource::Remote(_)));
+        let nowhere = BaselineSource::beside("hf://user:secret@org/model");
+        let error = nowhere.fetch(None).unwrap_err();
+        assert_eq!((error.kind(), error.is_absent(), nowhere.is_local()), ("uri", false, true));
+        assert!(!nowhere.to_string().contains("secret"), "{nowhere}");
     }
 
     #[test]
@@ -193,7 +234,7 @@ mod tests {
         let Fetched::New { bytes, revision: None } = source.fetch(None).unwrap() else {
             panic!("just changed")
         };
-        assert_eq!(bytes, b"one");
+        assert_eq!(&*bytes, b"one");
         let an_hour_ago = SystemTime::now() - Duration::from_hours(1);
         File::options().write(true).open(&path).unwrap().set_modified(an_hour_ago).unwrap();
         let Fetched::New { revision: Some(revision), .. } = source.fetch(None).unwrap() else {
@@ -203,7 +244,7 @@ mod tests {
         assert!(matches!(source.fetch(Some(&revision)).unwrap(), Fetched::NotModified));
         std::fs::write(&path, "two").unwrap();
         assert!(
-            matches!(source.fetch(Some(&revision)).unwrap(), Fetched::New { bytes, .. } if bytes == b"two")
+            matches!(source.fetch(Some(&revision)).unwrap(), Fetched::New { bytes, .. } if &*bytes == b"two")
         );
     }
 }

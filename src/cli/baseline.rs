@@ -2,14 +2,14 @@
 
 mod show;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context;
 use clap::{Args, Subcommand};
 
-use super::{draw, print, progress_bar};
+use super::{draw, print, progress_bar, read_baseline, shown};
 use crate::baseline::Baseline;
 use crate::baseline::build::{self, BuildOptions};
 use crate::drift::evidence::{Evidence, Level};
@@ -38,12 +38,14 @@ enum BaselineCommand {
 #[derive(Debug, Args)]
 #[command(after_help = "Example:
   driftd baseline build 'train-*.parquet' --prediction default_risk --categorical zip --ignore row_id --out credit.json
+  driftd baseline build 's3://training/credit/*.parquet' --prediction default_risk --out credit.json
   zcat train.csv.gz | driftd baseline build - --out credit.json
 
 Features keep the order of the table's columns: it is how values without names are matched to them. The file holds counts
-and cut points, and the names of categories (--hash-categories hides them), but no row. The same input gives the same bytes.")]
+and cut points, and the names of categories (--hash-categories hides them), but no row. The same input gives the same bytes. Of what is on the
+network it holds the URI, without credentials, and the SHA-256 of what was read.")]
 pub struct BuildArgs {
-    /// CSV, Parquet or JSON Lines: files, patterns in quotes, or `-` for standard input
+    /// CSV, Parquet or JSON Lines: files, URIs (s3:, gs:, az:, https:, mlflow:), patterns in quotes, or `-` for standard input
     #[arg(required = true, value_name = "DATA")]
     data: Vec<String>,
     /// The file to write
@@ -99,9 +101,10 @@ pub struct BuildArgs {
 /// Print what a baseline says.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:
-  driftd baseline show credit.json")]
+  driftd baseline show credit.json
+  driftd baseline show mlflow:models:/credit@champion")]
 pub struct ShowArgs {
-    /// The baseline
+    /// The baseline, or the model that it lies beside: a file or a URI
     file: PathBuf,
 }
 
@@ -141,23 +144,19 @@ pub struct DiffArgs {
 pub fn run(args: BaselineArgs) -> anyhow::Result<ExitCode> {
     match args.command {
         BaselineCommand::Build(args) => build_baseline(*args)?,
-        BaselineCommand::Show(ShowArgs { file }) => print(&show::description(&read(&file)?, &[])),
+        BaselineCommand::Show(ShowArgs { file }) => print(&show::description(&read_baseline(&file)?, &[])),
         BaselineCommand::Merge(MergeArgs { files, out }) => {
-            let mut parts = files.iter().map(|file| read(file));
+            let mut parts = files.iter().map(|file| read_baseline(file));
             let first = parts.next().context("no file to merge")??;
             let merged = parts.zip(&files[1..]).try_fold(first, |sum, (part, path)| {
-                sum.merge(&part?).with_context(|| format!("merging {}", path.display()))
+                sum.merge(&part?).with_context(|| format!("merging {}", shown(path)))
             })?;
             merged.write(&out)?;
             print(&format!("{}: {} rows of {} files", out.display(), merged.rows(), files.len()));
         }
-        BaselineCommand::Diff(DiffArgs { a, b }) => print(&diff(&read(&a)?, &read(&b)?)),
+        BaselineCommand::Diff(DiffArgs { a, b }) => print(&diff(&read_baseline(&a)?, &read_baseline(&b)?)),
     }
     Ok(ExitCode::SUCCESS)
-}
-
-fn read(path: &Path) -> anyhow::Result<Baseline> {
-    Baseline::read(path).with_context(|| path.display().to_string())
 }
 
 fn build_baseline(args: BuildArgs) -> anyhow::Result<()> {

@@ -10,8 +10,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::{Args, ValueEnum};
 
-use super::{exit, print, progress_bar};
-use crate::baseline::Baseline;
+use super::{exit, print, progress_bar, read_baseline};
 use crate::check::convention::Convention;
 use crate::check::{CheckOptions, check};
 use crate::config::RawSensitivity;
@@ -23,14 +22,16 @@ use crate::table::InputFormat;
 #[command(after_help = "Example:
   driftd check --baseline credit.json batch.parquet
   driftd check --baseline credit.json 'day-*.csv' --ignore row_id --format html --out report.html
+  driftd check --baseline mlflow:models:/credit/3 's3://batches/2026-05-*.parquet'
   zcat batch.csv.gz | driftd check --baseline credit.json - --format junit --out drift.xml
 
-Exit codes: 0 ok or warning, 1 drift or a broken schema, 2 wrong arguments or data, 3 too few rows to tell.")]
+Exit codes: 0 ok or warning, 1 drift or a broken schema, 2 wrong arguments or data, 3 too few rows to tell,
+69 a storage or tracking server failed.")]
 pub struct CheckArgs {
-    /// CSV, Parquet or JSON Lines: files, patterns in quotes, or `-` for standard input
+    /// CSV, Parquet or JSON Lines: files, URIs (s3:, gs:, az:, https:, mlflow:), patterns in quotes, or `-` for standard input
     #[arg(required = true, value_name = "DATA")]
     data: Vec<String>,
-    /// The baseline
+    /// The baseline, or the model that it lies beside: a file or a URI
     #[arg(long, value_name = "FILE")]
     baseline: PathBuf,
     /// What to write
@@ -80,7 +81,7 @@ enum Format {
 /// # Errors
 /// What is wrong with the baseline or the data.
 pub fn run(args: CheckArgs) -> anyhow::Result<ExitCode> {
-    let baseline = Baseline::read(&args.baseline).with_context(|| args.baseline.display().to_string())?;
+    let baseline = read_baseline(&args.baseline)?;
     let options = CheckOptions {
         input_format: args.input_format,
         ignore: args.ignore,

@@ -4,11 +4,9 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::Context;
 use clap::Args;
 
-use super::progress_bar;
-use crate::baseline::Baseline;
+use super::{progress_bar, read_baseline};
 use crate::config::{Budget, HumanDuration, RawReference, RawSensitivity};
 use crate::replay::{ReplayOptions, Summary, VerdictChange, replay};
 use crate::table::InputFormat;
@@ -17,16 +15,18 @@ use crate::table::InputFormat;
 #[derive(Debug, Args)]
 #[command(after_help = "Example:
   driftd replay --baseline credit.json may.parquet
+  driftd replay --baseline s3://models/credit/v3 s3://rows/may.parquet
   kubectl logs model | jq -c .features | driftd replay --baseline credit.json --rows-per-second 20
   driftd replay --baseline credit.json --tick-rows 10 --false-alarms '1 per 1M rows' --sensitivity evidence rows.jsonl
 
 Prints a line of JSON whenever the verdict is not the one before, with `row`, the 0-based index of the last row seen. A summary
 goes to standard error: false alarms a day that the budget allows, and how many rows it takes to see a mean move.")]
 pub struct ReplayArgs {
-    /// JSON Lines on standard input (`-`), or files of CSV, Parquet or JSON Lines, or patterns in quotes
+    /// JSON Lines on standard input (`-`), or CSV, Parquet or JSON Lines: files, URIs (s3:, gs:, az:, https:, mlflow:), patterns
+    /// in quotes
     #[arg(default_value = "-", value_name = "DATA")]
     data: Vec<String>,
-    /// The baseline
+    /// The baseline, or the model that it lies beside: a file or a URI
     #[arg(long, value_name = "FILE")]
     baseline: PathBuf,
     /// What is told
@@ -65,7 +65,7 @@ fn positive(text: &str) -> Result<f64, String> {
 /// # Errors
 /// What is wrong with the baseline or the data.
 pub fn run(args: ReplayArgs) -> anyhow::Result<ExitCode> {
-    let baseline = Baseline::read(&args.baseline).with_context(|| args.baseline.display().to_string())?;
+    let baseline = read_baseline(&args.baseline)?;
     let options = ReplayOptions {
         input_format: args.input_format,
         ignore: args.ignore,

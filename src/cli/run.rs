@@ -34,7 +34,7 @@ pub struct RunArgs {
     /// Where metrics, health and the API are served [default: :9464]
     #[arg(long, value_parser = socket_addr, value_name = "[HOST]:PORT")]
     admin: Option<SocketAddr>,
-    /// The model's baseline, from `driftd baseline build`
+    /// The model's baseline, from `driftd baseline build`, or the model that it lies beside: a file or a URI
     #[arg(long, value_name = "FILE")]
     baseline: Option<PathBuf>,
     /// Where the model is served from: its last segment is the version, and the baseline may lie there as driftd-baseline.json. With

@@ -8,6 +8,7 @@ use serde::Deserialize;
 use super::{ConfigError, FeatureThresholds};
 use crate::baseline::BaselineSource;
 use crate::baseline::source::version_of;
+use crate::storage::Location;
 
 /// One entry of `models`.
 #[derive(Debug, Deserialize)]
@@ -127,11 +128,10 @@ impl ModelConfig {
             thresholds.check(&format!("models.thresholds.{feature}"))?;
         }
         let own = own_place(baseline.as_deref(), storage_uri.as_deref());
-        if let (Some(_), Some(BaselineSource::Unreadable(uri))) = (&baseline, &own) {
-            return Err(ConfigError::invalid(
-                "models.baseline",
-                format!("`{uri}` cannot be read by this driftd; write a path or a `file://` URI"),
-            ));
+        if let (Some(_), Some(BaselineSource::Unreadable(uri))) = (&baseline, &own)
+            && let Err(error) = Location::parse(uri)
+        {
+            return Err(ConfigError::invalid("models.baseline", error.to_string()));
         }
         let of_stable = lenders
             .iter()

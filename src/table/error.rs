@@ -3,6 +3,8 @@
 use std::io;
 use std::path::PathBuf;
 
+use crate::storage::StorageError;
+
 /// What is wrong with a file, and where.
 #[derive(Debug, thiserror::Error)]
 pub enum TableError {
@@ -14,6 +16,9 @@ pub enum TableError {
         /// Why.
         source: io::Error,
     },
+    /// Nothing came from where a URI says it is.
+    #[error("cannot read the data")]
+    Storage(#[from] StorageError),
     /// A pattern that is none.
     #[error("`{pattern}` is not a file pattern; quote special characters like `[[]`")]
     Pattern {

@@ -10,7 +10,8 @@ use bytes::Bytes;
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
 use sha2::{Digest, Sha256};
 
-use super::TableError;
+use super::{Progress, TableError};
+use crate::storage::{Downloaded, Location, Settings};
 
 /// A text file is read in blocks of this many bytes, or of one record where that is longer.
 const BLOCK_BYTES: usize = 8 << 20;
@@ -66,17 +67,20 @@ pub(crate) struct Input {
 pub(crate) struct Inputs {
     pub(crate) files: Vec<Input>,
     _spool: Option<tempfile::NamedTempFile>,
+    _downloads: Vec<Downloaded>,
 }
 
 impl Inputs {
-    /// Finds the files that `names` stand for: paths, patterns, `-` for standard input, which holds `stdin_format` unless
-    /// `format` says otherwise.
+    /// Finds the files that `names` stand for: paths and URIs, patterns of either, `-` for standard input, which holds
+    /// `stdin_format` unless `format` says otherwise. What is on the network is fetched first, as it is read more than once
+    /// and in more than one place; `progress` hears of it.
     pub(crate) fn find(
         names: &[String],
         format: Option<InputFormat>,
         (stdin, stdin_format): (Stdin, InputFormat),
+        progress: Progress<'_>,
     ) -> Result<Self, TableError> {
-        let (mut files, mut spool) = (Vec::new(), None);
+        let (mut files, mut spool, mut downloads) = (Vec::new(), None, Vec::new());
         for name in names {
             if name == "-" {
                 let format = format.unwrap_or(stdin_format);
@@ -97,11 +101,25 @@ impl Inputs {
                 spool = Some(file);
                 continue;
             }
-            for path in expand(name)? {
-                files.push(Input::open(path.display().to_string(), path, format)?);
+            let location = Location::parse(name)?;
+            if let Some(path) = location.local_path() {
+                for path in expand(path)? {
+                    files.push(Input::open(path.display().to_string(), path, format)?);
+                }
+                continue;
+            }
+            let settings = Settings::from_env();
+            for location in location.list(&settings)? {
+                let uri = location.to_string();
+                // Better now than after an hour of downloading.
+                let format = format.or_else(|| InputFormat::of(Path::new(location.file_name())));
+                let format = format.ok_or_else(|| TableError::UnknownFormat { path: PathBuf::from(&uri) })?;
+                let downloaded = location.download(&settings, progress)?;
+                files.push(Input::open(uri, downloaded.path().to_owned(), Some(format))?);
+                downloads.push(downloaded);
             }
         }
-        Ok(Self { files, _spool: spool })
+        Ok(Self { files, _spool: spool, _downloads: downloads })
     }
 }
 
@@ -309,16 +327,16 @@ fn last_record_end(block: &[u8], has_quotes: bool) -> Option<usize> {
 }
 
 /// Files that a pattern matches, sorted; a path is itself.
-fn expand(name: &str) -> Result<Vec<PathBuf>, TableError> {
-    let path = Path::new(name);
+fn expand(path: &Path) -> Result<Vec<PathBuf>, TableError> {
     if path.exists() {
         return Ok(vec![path.to_owned()]);
     }
-    let pattern = |source| TableError::Pattern { pattern: name.to_owned(), source };
-    let found: Result<Vec<_>, _> = glob::glob(name).map_err(pattern)?.collect();
+    let name = path.to_string_lossy().into_owned();
+    let pattern = |source| TableError::Pattern { pattern: name.clone(), source };
+    let found: Result<Vec<_>, _> = glob::glob(&name).map_err(pattern)?.collect();
     let found =
         found.map_err(|error| TableError::Read { path: error.path().to_owned(), source: error.into() })?;
-    if found.is_empty() { Err(TableError::NoFile { pattern: name.to_owned() }) } else { Ok(found) }
+    if found.is_empty() { Err(TableError::NoFile { pattern: name }) } else { Ok(found) }
 }
 
 fn spool_stdin() -> io::Result<tempfile::NamedTempFile> {

@@ -16,6 +16,7 @@ mod process;
 mod proxy;
 mod real;
 mod replay;
+mod storage;
 mod support;
 mod vectors;
 mod wire;

@@ -54,6 +54,7 @@ impl Sidecar {
     }
 
     fn spawn(args: &[&str], mut proxy: Option<SocketAddr>) -> Self {
+        driftd::storage::install_tls(); // for the clients that call it
         let mut child = driftd()
             .args(["run", "--log-format", "json"])
             .args(args)

@@ -29,6 +29,7 @@ where
     F: Fn(Request) -> A + Clone + Send + Sync + 'static,
     A: Future<Output = Response> + Send + 'static,
 {
+    driftd::storage::install_tls(); // for the clients that ask it
     let listener = TcpListener::bind(localhost()).await.expect("a free port");
     let addr = listener.local_addr().expect("bound above");
     tokio::spawn(async move { axum::serve(listener, Router::new().fallback(answer)).await });
@@ -135,6 +136,7 @@ pub fn baseline(directory: &Path, csv: &str, options: &driftd::baseline::build::
 
 /// A program that `./test.sh` has installed.
 pub fn from_env(name: &str) -> PathBuf {
+    driftd::storage::install_tls(); // for the clients of what it is
     let path =
         std::env::var_os(name).unwrap_or_else(|| panic!("{name} is not set; run the tests with ./test.sh"));
     PathBuf::from(path)

@@ -100,8 +100,8 @@ models:
         vec!["a.json"],
         vec!["/models/a/v2/driftd-baseline.json", "a.json borrowed"],
         vec!["a.json borrowed"],
-        vec!["s3://models/b/driftd-baseline.json"],
-        vec!["s3://models/b2/driftd-baseline.json", "s3://models/b/driftd-baseline.json borrowed"],
+        vec!["s3://models/b"],
+        vec!["s3://models/b2", "s3://models/b borrowed"],
         vec!["c2.json"],
         vec!["c1.json"],
     ];
@@ -113,11 +113,11 @@ models:
     let file = folder.path().join("driftd.yaml");
     std::fs::write(&file, format!("{MINIMAL}\nmodels: [{{name: a}}]")).unwrap();
     let config = Config::read_for(&file, Some("s3://bucket/a/v1")).unwrap();
-    assert_eq!(config.models[0].places[0].source.to_string(), "s3://bucket/a/v1/driftd-baseline.json");
+    assert_eq!(config.models[0].places[0].source.to_string(), "s3://bucket/a/v1");
     let error = Config::read_for(&file, None).unwrap_err().to_string();
     assert!(error.contains("`models.baseline` is missing"), "{error}");
-    let s3 = "models: [{name: a, baseline: 's3://bucket/a.json'}]";
-    check_refused(&format!("{MINIMAL}\n{s3}"), "`models.baseline` `s3://bucket/a.json` cannot be read");
+    let s3 = "models: [{name: a, baseline: 'ftp://host/a.json'}]";
+    check_refused(&format!("{MINIMAL}\n{s3}"), "`models.baseline` `ftp://host/a.json` cannot be read");
     let two = "models: [{name: a, baseline: a.json}, {name: b, baseline: b.json}]\nmax_models: 1";
     check_refused(&format!("{MINIMAL}\n{two}"), "`max_models` is 1, and `models` has 2 entries");
 }

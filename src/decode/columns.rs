@@ -286,7 +286,7 @@ impl<'a> Columns<'a> {
             ColumnKind::Boolean if text.eq_ignore_ascii_case("false") => self.code(column, 0),
             ColumnKind::Boolean if text.eq_ignore_ascii_case("true") => self.code(column, 1),
             ColumnKind::Boolean | ColumnKind::Number | ColumnKind::Vector(_) | ColumnKind::Untyped => {
-                self.wrong_type(column)
+                self.wrong_type(column);
             }
         }
     }

@@ -195,9 +195,10 @@ impl Decoder {
         let idx = match decoded {
             Decoded::Nothing(format, reason) => return count(format, reason),
             Decoded::Unknown(format, key) => {
-                return if let Err(reason) = self.learn(message, format, key) {
-                    count(format.as_str(), reason)
-                };
+                if let Err(reason) = self.learn(message, format, key) {
+                    count(format.as_str(), reason);
+                }
+                return;
             }
             Decoded::Rows(idx, format, errors) => {
                 errors.into_iter().flatten().for_each(|reason| count(format, reason));

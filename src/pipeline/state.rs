@@ -264,13 +264,11 @@ impl ModelState {
 
     /// What the last look said; without any, what one says now.
     pub(super) fn last_report(&mut self, now: Timestamp) -> ModelReport {
-        match &self.last_report {
-            Some(report) => report.clone(),
-            None => {
-                let report = self.judge(now);
-                self.last_report.insert(report).clone()
-            }
+        if let Some(report) = &self.last_report {
+            return report.clone();
         }
+        let report = self.judge(now);
+        self.last_report.insert(report).clone()
     }
 
     /// One look: every window is judged, scored and exported.

@@ -65,8 +65,10 @@ fn main() {
         let mut command = Command::new(env!("CARGO_BIN_EXE_driftd"));
         let process =
             Process(command.args(["run", "--config"]).arg(&config).stderr(Stdio::null()).spawn().unwrap());
-        wait_for_rows(admin, n_rows as f64);
+        wait_for(admin, "driftd_logs_read_bytes_total", n_bytes as f64);
         let (seconds, cpu) = (started.elapsed().as_secs_f64(), cpu_seconds(process.0.id()));
+        // The last of them are handed on when a look would be due.
+        wait_for(admin, "driftd_rows_total", n_rows as f64);
         println!(
             "  {name:42} {:7.0} MiB/s, {:.0} MiB/s of a core, {:.0} rows/s, {:.1} MiB resident at most",
             n_bytes as f64 / MIB / seconds,
@@ -173,17 +175,16 @@ fn get(addr: SocketAddr, path: &str) -> Option<String> {
     Some(answer)
 }
 
-fn wait_for_rows(admin: SocketAddr, n_rows: f64) {
+fn wait_for(admin: SocketAddr, series: &str, value: f64) {
     loop {
         let metrics = get(admin, "/metrics").unwrap_or_default();
-        let line = metrics
-            .lines()
-            .find(|line| line.starts_with("driftd_rows_total") && line.contains("role=\"feature\""));
-        let counted: f64 = line.and_then(|line| line.rsplit(' ').next()?.parse().ok()).unwrap_or(0.0);
-        if counted >= n_rows {
+        let line =
+            metrics.lines().find(|line| line.starts_with(series) && !line.contains("role=\"prediction\""));
+        let now: f64 = line.and_then(|line| line.rsplit(' ').next()?.parse().ok()).unwrap_or(0.0);
+        if now >= value {
             return;
         }
-        std::thread::sleep(Duration::from_millis(50));
+        std::thread::sleep(Duration::from_millis(20));
     }
 }
 

@@ -97,6 +97,7 @@ impl App {
             max_models: config.max_models,
             interval,
             learner: learner.clone(),
+            kept_in: config.state_dir.as_ref().map(|folder| folder.join("baselines")),
         };
         let loader = Loader::new(sources, process_metrics.clone());
         let logs = (!config.taps.logs.is_empty()).then_some(config.taps.logs);

@@ -36,7 +36,7 @@ pub struct RunArgs {
     admin: Option<SocketAddr>,
     /// The model's baseline, from `driftd baseline build`, or the model that it lies beside: a file or a URI
     #[arg(long, value_name = "FILE")]
-    baseline: Option<PathBuf>,
+    baseline: Option<String>,
     /// Where the model is served from: its last segment is the version, and the baseline may lie there as driftd-baseline.json. With
     /// --config, for its one model where that has no `storage_uri`
     #[arg(long, env = "DRIFTD_STORAGE_URI", value_name = "URI")]
@@ -62,6 +62,9 @@ pub struct RunArgs {
     /// Label `inferenceservice` of every series of a model
     #[arg(long, env = "DRIFTD_INFERENCESERVICE", default_value = "")]
     inferenceservice: String,
+    /// Keep windows over a restart in this folder of its own [default: that of the configuration, or nowhere]
+    #[arg(long, env = "DRIFTD_STATE_DIR", value_name = "FOLDER")]
+    state_dir: Option<PathBuf>,
 }
 
 /// `:8080` is every interface, as users of other proxies write it.
@@ -82,10 +85,13 @@ impl RunArgs {
         };
         let storage_uri = self.storage_uri.as_deref().filter(|uri| !uri.is_empty());
         let beside = storage_uri.map(ModelConfig::beside);
-        let of_file = self.baseline.as_ref().map(|baseline| ModelConfig {
-            version: beside.as_ref().and_then(|beside| beside.version.clone()),
-            ..ModelConfig::new(baseline)
-        });
+        let of_file = match &self.baseline {
+            None => None,
+            Some(baseline) => Some(ModelConfig {
+                version: beside.as_ref().and_then(|beside| beside.version.clone()),
+                ..ModelConfig::at(baseline)?
+            }),
+        };
         let model = of_file.or(beside).map(|model| ModelConfig {
             name: self.model.clone(),
             version: self.model_version.clone().or(model.version.clone()),
@@ -110,7 +116,8 @@ impl RunArgs {
 /// If the configuration is wrong or a socket cannot be bound.
 pub fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
     log::init(&args.log, args.log_format).with_context(|| format!("`--log {}`", args.log))?;
-    let config = args.config()?;
+    let mut config = args.config()?;
+    config.state_dir = args.state_dir.or(config.state_dir);
     raise_file_limit();
     let identity = Identity { namespace: args.namespace, inferenceservice: args.inferenceservice };
     runtime(args.threads)?.block_on(async {

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use super::{ConfigError, FeatureThresholds};
 use crate::baseline::BaselineSource;
 use crate::baseline::source::version_of;
-use crate::storage::Location;
+use crate::storage::{Location, StorageError};
 
 /// One entry of `models`.
 #[derive(Debug, Deserialize)]
@@ -70,6 +70,15 @@ impl ModelConfig {
     /// Named as its baseline says.
     pub fn new(baseline: impl Into<PathBuf>) -> Self {
         Self::of_places(vec![BaselinePlace::own(BaselineSource::File(baseline.into()))])
+    }
+
+    /// The same, of a path or a URI.
+    ///
+    /// # Errors
+    /// If it is a URI, but none that is read.
+    pub fn at(baseline: &str) -> Result<Self, StorageError> {
+        Location::parse(baseline)?;
+        Ok(Self::of_places(vec![BaselinePlace::own(BaselineSource::parse(baseline))]))
     }
 
     /// The same for a model whose baseline lies beside it, if there is one.

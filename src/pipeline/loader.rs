@@ -8,6 +8,7 @@
 
 mod entry;
 mod folder;
+mod kept;
 mod learning;
 
 use std::collections::BTreeMap;
@@ -28,6 +29,7 @@ use crate::config::ModelConfig;
 use crate::telemetry::ProcessMetrics;
 use entry::Entry;
 use folder::{Key, Listing};
+use kept::Kept;
 use learning::Learning;
 
 /// What is to be watched, as of the last time anything changed.
@@ -73,15 +75,18 @@ pub struct LoaderConfig {
     pub interval: Duration,
     /// Where the rows of unknown models are, if they are to be learnt.
     pub learner: Option<Learner>,
+    /// A folder for baselines that lie elsewhere, to start with while they cannot be had.
+    pub kept_in: Option<PathBuf>,
 }
 
 impl Loader {
-    /// Loads what is on this machine; what is not follows once it [`run`](Self::run)s.
+    /// Loads what is on this machine, kept copies of what is not among it; the latter follow once it [`run`](Self::run)s.
     pub fn new(config: LoaderConfig, process: ProcessMetrics) -> Self {
-        let LoaderConfig { models, models_dir, max_models, interval, learner } = config;
+        let LoaderConfig { models, models_dir, max_models, interval, learner, kept_in } = config;
+        let kept = kept_in.map(Kept::new);
         let (publish, _) = watch::channel(Arc::default());
         let mut loader = Self {
-            configured: models.into_iter().map(|model| Entry::new(Arc::new(model))).collect(),
+            configured: models.into_iter().map(|model| Entry::new(Arc::new(model), kept.clone())).collect(),
             folder: models_dir,
             of_folder: BTreeMap::new(),
             max_models,
@@ -101,8 +106,9 @@ impl Loader {
         self.publish.subscribe()
     }
 
-    /// Looks once an interval, until the other end of `stop` is gone.
+    /// Looks at once, as what lies elsewhere was not asked for yet, and then once an interval, until the other end of `stop` is gone.
     pub fn run(mut self, stop: &Receiver<()>) {
+        self.round(Instant::now(), false);
         while let Err(RecvTimeoutError::Timeout) = stop.recv_timeout(self.interval) {
             self.round(Instant::now(), false);
         }
@@ -118,6 +124,7 @@ impl Loader {
         }
         for entry in self.configured.iter_mut().chain(self.of_folder.values_mut()) {
             if only_local && !entry.is_local() {
+                entry.use_kept();
                 continue;
             }
             entry.look(now, self.interval, &self.process);
@@ -157,7 +164,7 @@ impl Loader {
         self.of_folder.retain(|key, _| files.contains_key(key));
         for (key, path) in files {
             let config = key.config(path);
-            self.of_folder.entry(key).or_insert_with(|| Entry::new(Arc::new(config)));
+            self.of_folder.entry(key).or_insert_with(|| Entry::new(Arc::new(config), None));
         }
         if is_cut { Err(BaselineError::TooMany { max_models: self.max_models }) } else { Ok(()) }
     }

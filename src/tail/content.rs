@@ -3,11 +3,15 @@
 use std::fs::{File, Metadata};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::Path;
 use std::sync::mpsc::{Receiver, TryRecvError, sync_channel};
 
 use flate2::read::MultiGzDecoder;
 
 use super::position::HEAD_BYTES;
+
+/// What compressed files are called.
+pub(super) const PACKED: [&str; 3] = ["gz", "zst", "zstd"];
 
 /// So much is read at a time.
 const BLOCK_BYTES: usize = 256 * 1024;
@@ -49,7 +53,11 @@ pub(super) enum Block {
 
 impl Content {
     /// The content of a file, by its first bytes, and those of the content.
-    pub(super) fn open(file: File, is_csv: bool) -> io::Result<(Self, Vec<u8>)> {
+    ///
+    /// # Errors
+    /// One that `path` says is compressed and that has no first bytes yet is being written.
+    pub(super) fn open(path: &Path, is_csv: bool) -> io::Result<(Self, Vec<u8>)> {
+        let file = File::open(path)?;
         let mut start = [0; 4];
         let n_read = read_up_to(&mut (&file).take(4), &mut start)?;
         (&file).seek(SeekFrom::Start(0))?;
@@ -58,6 +66,9 @@ impl Content {
             [0x28, 0xb5, 0x2f, 0xfd] => Some(Box::new(zstd::Decoder::new(file.try_clone()?)?)),
             _ => None,
         };
+        if n_read < start.len() && is_packed(path) {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
         let mut head = vec![0; HEAD_BYTES];
         let Some(mut reader) = unpacked else {
             let n_read = file.read_at(&mut head, 0)?;
@@ -69,7 +80,14 @@ impl Content {
             };
             return Ok((content, head));
         };
-        let n_read = read_up_to(&mut reader, &mut head)?;
+        let mut n_read = 0;
+        // Where that is all of it, it has to be whole: a part of a beginning tells no file from others.
+        loop {
+            match read_up_to(&mut reader, &mut head[n_read..])? {
+                0 => break,
+                n => n_read += n,
+            }
+        }
         head.truncate(n_read);
         Ok((Self::Packed(reader, head.clone()), head))
     }
@@ -175,9 +193,9 @@ impl Content {
             }
             Self::Packed(reader, _) => {
                 buffer.resize(before + BLOCK_BYTES, 0);
-                let read = read_up_to(reader, &mut buffer[before..]);
-                buffer.truncate(before + *read.as_ref().unwrap_or(&0));
-                Ok(if read? == 0 { More::End } else { More::Some })
+                let n_read = read_up_to(reader, &mut buffer[before..])?;
+                buffer.truncate(before + n_read);
+                Ok(if n_read == 0 { More::End } else { More::Some })
             }
             Self::Object(..) => Ok(More::End),
             Self::Piped(piped, _) => match piped.try_recv() {
@@ -198,7 +216,13 @@ enum More {
     End,
 }
 
-/// Fills `into` unless the end comes first.
+/// Whether a file is compressed by its name.
+pub(super) fn is_packed(path: &Path) -> bool {
+    path.extension()
+        .is_some_and(|extension| PACKED.iter().any(|packed| extension.eq_ignore_ascii_case(packed)))
+}
+
+/// Fills `into` unless the end comes first, or an error, which comes again at the next call if there is something before it.
 fn read_up_to(reader: &mut impl Read, into: &mut [u8]) -> io::Result<usize> {
     let mut n_read = 0;
     while n_read < into.len() {
@@ -206,7 +230,8 @@ fn read_up_to(reader: &mut impl Read, into: &mut [u8]) -> io::Result<usize> {
             Ok(0) => break,
             Ok(n) => n_read += n,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => (),
-            Err(error) => return Err(error),
+            Err(error) if n_read == 0 => return Err(error),
+            Err(_) => break,
         }
     }
     Ok(n_read)

@@ -2,15 +2,15 @@
 //! of them may be lost or counted twice for that.
 
 use std::collections::{BTreeMap, HashMap};
-use std::fs::{File, Metadata};
+use std::fs::Metadata;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use tracing::{info, warn};
 
-use super::content::Content;
+use super::content::{Content, is_packed};
 use super::followed::Followed;
 use super::position::{Head, Inode, Position, are_kin};
 use crate::config::{LogsConfig, RawLogFormat, RawReadFrom};
@@ -19,6 +19,9 @@ use crate::pipeline::timed::Marks;
 
 /// A writer may hold on to a file for a while after it was rotated away.
 const GONE_WAIT: Duration = Duration::from_secs(10);
+
+/// A file that nobody has written to for so long is whole, or broken.
+const WRITTEN: Duration = Duration::from_mins(1);
 
 /// Files that are no longer there are known by their first bytes for as long as these are no more: copies and compressed ones of
 /// them turn up later.
@@ -63,6 +66,22 @@ impl Listed {
         let modified = metadata.modified().map(Timestamp::from).unwrap_or_default();
         Self { path, inode: inode(metadata), len: metadata.len(), modified }
     }
+
+    /// Whether it is whole, or broken.
+    fn is_settled(&self) -> bool {
+        Timestamp::from(SystemTime::now()).since(self.modified) > WRITTEN
+    }
+}
+
+/// What came of looking for a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sought {
+    /// It is followed.
+    Found,
+    /// Something may be it, once it is written whole.
+    NotYet,
+    /// It is gone.
+    Nowhere,
 }
 
 fn inode(metadata: &Metadata) -> Inode {
@@ -167,8 +186,8 @@ impl Files {
             // Its inode is another file's now.
             let old = Position { inode: Inode::NONE, ..old };
             self.know(mark, old.clone(), None);
-            let is_found = self.seek(mark, &old);
-            n_truncated += u64::from(n_unread > 0 && !is_found);
+            let is_lost = self.seek(mark, &old) == Sought::Nowhere;
+            n_truncated += u64::from(n_unread > 0 && is_lost);
         }
         n_truncated
     }
@@ -191,9 +210,10 @@ impl Files {
         let (content, head) = self.open(&path)?;
         let is_alike = |position: &Position| position.head.begins(&head) && are_kin(&position.path, &path);
         if let Some((&mark, file)) = self.followed.iter().find(|(_, file)| is_alike(&file.position)) {
-            let is_packed = matches!(content, Content::Packed(..));
+            let is_copy_packed = matches!(content, Content::Packed(..));
             let is_there = file.gone.is_none() || !file.content.as_ref().is_none_or(Content::is_unlinked);
-            if is_there && (is_packed || file.gone.is_none() && len <= file.len) {
+            let is_longer = matches!(file.content, Some(Content::Plain(_))) && len > file.len;
+            if is_there && (is_copy_packed || file.gone.is_none() && !is_longer) {
                 return Ok(()); // a copy of what is read from where it was written
             }
             if is_there {
@@ -235,10 +255,7 @@ impl Files {
     }
 
     fn open(&self, path: &Path) -> io::Result<(Content, Vec<u8>)> {
-        Content::open(
-            File::open(path)?,
-            self.config.format == RawLogFormat::KServe && has_extension(path, "csv"),
-        )
+        Content::open(path, self.config.format == RawLogFormat::KServe && has_extension(path, "csv"))
     }
 
     fn know(&mut self, mark: u64, position: Position, seen: Option<(u64, Timestamp)>) {
@@ -309,34 +326,54 @@ impl Files {
         let lost = self.known.iter().filter(|(_, known)| !known.position.is_finished);
         let lost: Vec<_> = lost.map(|(&mark, known)| (mark, known.position.clone())).collect();
         for (mark, position) in lost {
-            if !self.seek(mark, &position) {
+            if self.seek(mark, &position) == Sought::Nowhere {
                 // Looked for once; copies of it are known by their first bytes still.
                 self.know(mark, Position { is_finished: true, ..position }, None);
             }
         }
     }
 
-    /// Whether a file lies beside that is the content of a position, which is then followed from there.
-    fn seek(&mut self, mark: u64, position: &Position) -> bool {
+    /// Looks for a file beside that is the content of a position, which is then followed from there.
+    fn seek(&mut self, mark: u64, position: &Position) -> Sought {
         let folder = position.path.parent().unwrap_or(Path::new("."));
-        let Ok(entries) = std::fs::read_dir(folder) else { return false };
+        let Ok(entries) = std::fs::read_dir(folder) else { return Sought::Nowhere };
         let paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
-        for path in paths.filter(|path| are_kin(path, &position.path)) {
+        let mut kin: Vec<_> = paths.filter(|path| are_kin(path, &position.path)).collect();
+        // While a file is being compressed, both are there, and the compressed one may not be whole.
+        kin.sort_by_key(|path| (is_packed(path), path.clone()));
+        let mut sought = Sought::Nowhere;
+        for path in kin {
             let Ok(metadata) = std::fs::metadata(&path) else { continue };
             let inode = inode(&metadata);
             let is_followed = self.followed.values().any(|file| file.position.inode == inode);
             if !metadata.is_file() || is_followed {
                 continue;
             }
-            let Ok((content, head)) = self.open(&path) else { continue };
-            if position.head.begins(&head) {
-                let modified = metadata.modified().map(Timestamp::from).unwrap_or_default();
-                let position = position.found_at(path, inode, &head);
-                let offset = position.offset;
-                return self.resume(mark, position, offset, content, modified).is_ok();
+            let listed = Listed::new(path, &metadata);
+            let may_be_written = !listed.is_settled();
+            let (content, head) = match self.open(&listed.path) {
+                Ok(opened) => opened,
+                Err(_) if may_be_written => {
+                    sought = Sought::NotYet;
+                    continue;
+                }
+                Err(_) => continue,
+            };
+            if !position.head.begins(&head) {
+                if may_be_written && is_packed(&listed.path) {
+                    sought = Sought::NotYet;
+                }
+                continue;
+            }
+            let found = position.found_at(listed.path, inode, &head);
+            let offset = position.offset;
+            match self.resume(mark, found, offset, content, listed.modified) {
+                Ok(()) => return Sought::Found,
+                Err(_) if may_be_written => sought = Sought::NotYet,
+                Err(_) => (),
             }
         }
-        false
+        sought
     }
 
     /// Files that are read to their end need not be held open.
@@ -349,6 +386,20 @@ impl Files {
             let seen = (file.len, file.modified);
             self.know(mark, file.position, Some(seen));
         }
+    }
+
+    /// A compressed file that cannot be read on may not be written whole yet: it goes on once it is another. Whether nobody writes to it
+    /// any more.
+    pub(super) fn give_up(&mut self, mark: u64) -> bool {
+        let Some(mut file) = self.followed.remove(&mark) else { return true };
+        file.end();
+        file.moved();
+        let metadata = std::fs::metadata(&file.position.path).ok();
+        let listed = metadata.map(|metadata| Listed::new(file.position.path.clone(), &metadata));
+        let is_settled = listed.as_ref().is_none_or(Listed::is_settled);
+        let seen = listed.map(|listed| (listed.len, listed.modified));
+        self.know(mark, Position { is_finished: is_settled, ..file.position }, seen);
+        is_settled
     }
 
     /// Whether a file was rotated away so long ago that nobody writes to it any more.
@@ -416,7 +467,8 @@ impl Files {
                 self.warned = Some(problem);
             }
         }
-        listed.sort_by_key(|file| file.modified);
+        // What a file is compressed from is met before it.
+        listed.sort_by_key(|file| (is_packed(&file.path), file.modified));
         listed
     }
 }

@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use twox_hash::XxHash3_64;
 
+use super::content::PACKED;
+
 /// So many first bytes tell one file from all others of its name.
 pub(super) const HEAD_BYTES: usize = 1024;
 
@@ -122,8 +124,8 @@ pub(super) fn are_kin(a: &Path, b: &Path) -> bool {
 fn family(path: &Path) -> PathBuf {
     let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let mut stem = name.as_str();
-    for suffix in [".gz", ".zst", ".zstd"] {
-        stem = stem.strip_suffix(suffix).unwrap_or(stem);
+    for packed in PACKED {
+        stem = stem.strip_suffix(packed).and_then(|stem| stem.strip_suffix('.')).unwrap_or(stem);
     }
     let is_stamp =
         |text: &str| text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'-' | b'_' | b'T' | b':'));

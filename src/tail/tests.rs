@@ -1,6 +1,6 @@
 //! A source against a small model of what happens to logs: whatever happens, every line is counted once.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::path::PathBuf;
 
@@ -27,8 +27,8 @@ enum Event {
     Write(usize, bool),
     Rename,
     CopyAndTruncate,
-    /// The oldest rotated file is compressed.
-    Compress,
+    /// The oldest rotated file is compressed, in two steps: a part of this many 256ths is there before the whole is.
+    Compress(u8),
     Read,
     HandOn,
     Crash,
@@ -39,7 +39,7 @@ fn event() -> impl Strategy<Value = Event> {
         4 => (0usize..12, any::<bool>()).prop_map(|(n_lines, and_part)| Event::Write(n_lines, and_part)),
         1 => Just(Event::Rename),
         1 => Just(Event::CopyAndTruncate),
-        1 => Just(Event::Compress),
+        2 => any::<u8>().prop_map(Event::Compress),
         3 => Just(Event::Read),
         2 => Just(Event::HandOn),
         1 => Just(Event::Crash),
@@ -78,6 +78,8 @@ struct World {
     part: Option<String>,
     n_rotated: usize,
     plain: Vec<PathBuf>,
+    /// A compressed file that is written in part, what is missing of it, and the file it is made of.
+    packing: Option<(PathBuf, Vec<u8>, PathBuf)>,
 }
 
 impl World {
@@ -100,6 +102,7 @@ impl World {
             part: None,
             n_rotated: 0,
             plain: Vec::new(),
+            packing: None,
         };
         world.start();
         world
@@ -161,6 +164,13 @@ impl World {
         }
     }
 
+    fn end_packing(&mut self) {
+        if let Some((packed, rest, plain)) = self.packing.take() {
+            OpenOptions::new().append(true).open(packed).unwrap().write_all(&rest).unwrap();
+            fs::remove_file(plain).unwrap();
+        }
+    }
+
     fn happen(&mut self, event: Event) {
         match event {
             Event::Write(n_lines, and_part) => {
@@ -190,18 +200,19 @@ impl World {
                 }
                 self.plain.push(rotated);
             }
-            Event::Compress => {
+            Event::Compress(_) if self.packing.is_some() => self.end_packing(),
+            Event::Compress(share) => {
                 if self.plain.is_empty() {
                     return;
                 }
                 let path = self.plain.remove(0);
-                let mut packed = GzEncoder::new(
-                    File::create(format!("{}.gz", path.display())).unwrap(),
-                    Compression::fast(),
-                );
+                let mut packed = GzEncoder::new(Vec::new(), Compression::fast());
                 packed.write_all(&fs::read(&path).unwrap()).unwrap();
-                packed.finish().unwrap();
-                fs::remove_file(path).unwrap();
+                let mut packed = packed.finish().unwrap();
+                let rest = packed.split_off(packed.len() * usize::from(share) / 256);
+                let to = PathBuf::from(format!("{}.gz", path.display()));
+                fs::write(&to, packed).unwrap();
+                self.packing = Some((to, rest, path));
             }
             Event::Read => self.worker.as_mut().unwrap().read_all().unwrap(),
             Event::HandOn => self.worker.as_mut().unwrap().book.hand_on().unwrap(),
@@ -229,11 +240,12 @@ proptest! {
                 Event::Rename | Event::CopyAndTruncate | Event::Crash => (is_read, is_seen) = (false, false),
                 Event::Read => is_read = fs::read(world.path("")).is_ok_and(|text| text.contains(&b'\n')),
                 Event::HandOn => is_seen |= is_read,
-                Event::Write(..) | Event::Compress => (),
+                Event::Write(..) | Event::Compress(_) => (),
             }
             world.happen(event);
         }
         world.end_part();
+        world.end_packing();
         world.happen(Event::Read);
         world.happen(Event::HandOn);
         world.take();

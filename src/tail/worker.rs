@@ -197,8 +197,10 @@ impl Worker {
         if !matches!(file.content, Some(Content::Plain(_) | Content::Packed(..))) {
             return;
         }
-        // What cannot be read now is told when it is read.
-        let Ok(block) = file.read(self.config.max_line_bytes, &mut self.buffer) else { return };
+        let block = match file.read(self.config.max_line_bytes, &mut self.buffer) {
+            Ok(block) => block,
+            Err(error) => return self.fail(mark, &error),
+        };
         if block != Block::NoneYet {
             file.unread(&self.buffer);
         }
@@ -422,10 +424,14 @@ impl Worker {
     }
 
     fn fail(&mut self, mark: u64, error: &io::Error) {
-        let Some(file) = self.book.files.followed.get_mut(&mark) else { return };
-        warn!(%error, path = %file.position.path.display(), offset = file.next, "cannot read on in a log; what follows in it is lost");
-        self.book.counting.drop_lines(DropReason::Truncated);
-        self.end(mark);
+        let Some(file) = self.book.files.followed.get(&mark) else { return };
+        let (path, offset) = (file.position.path.display().to_string(), file.next);
+        if self.book.files.give_up(mark) {
+            warn!(%error, path, offset, "cannot read on in a log; what follows in it is lost");
+            self.book.counting.drop_lines(DropReason::Truncated);
+        } else {
+            info!(%error, path, offset, "a log is not written whole yet");
+        }
     }
 
     /// Nothing to read: what was counted is handed on once a look would be due, and files are looked at again.

@@ -273,6 +273,23 @@ struct ApiWindow {
     counts: Vec<u64>,
 }
 
+#[tokio::test]
+async fn standard_input_is_read_to_its_end() {
+    let directory = TempDir::new().unwrap();
+    let file = directory.path().join("driftd.yaml");
+    fs::write(&file, yaml(&directory, &format!("{{include: ['-'], {JSONL}}}"))).unwrap();
+    // More than is read at a time, and a last line without its end.
+    let text = lines(0..8000);
+    let daemon = Sidecar::reading(&file, text.trim_end());
+    let deadline = tokio::time::Instant::now() + support::PATIENCE;
+    while api(&daemon).await.models.first().is_none_or(|model| model.rows.feature < 8000) {
+        assert!(tokio::time::Instant::now() < deadline);
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    daemon.signal("TERM");
+    assert_eq!(daemon.wait().await, Some(0), "nobody waits for more");
+}
+
 async fn api(daemon: &Sidecar) -> Api {
     let text =
         reqwest::get(format!("http://{}/api/v1/drift", daemon.admin)).await.unwrap().text().await.unwrap();

@@ -1,6 +1,6 @@
 //! The `driftd` program as a process: its exit codes, its signals, its demo.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
@@ -53,11 +53,20 @@ impl Sidecar {
         Self::spawn(&["--config", config.to_str().expect("a path of ours")], Some(nowhere))
     }
 
+    /// The same with a text on its standard input, which ends behind it.
+    pub fn reading(config: &Path, text: &str) -> Self {
+        let mut started = Self::without_proxy(config);
+        let mut stdin = started.child.stdin.take().expect("piped");
+        stdin.write_all(text.as_bytes()).expect("it reads");
+        started
+    }
+
     fn spawn(args: &[&str], mut proxy: Option<SocketAddr>) -> Self {
         driftd::storage::install_tls(); // for the clients that call it
         let mut child = driftd()
             .args(["run", "--log-format", "json"])
             .args(args)
+            .stdin(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
             .expect("the program starts");

@@ -12,6 +12,8 @@ use crate::pipeline::models::Slot;
 use crate::pipeline::report::BaselineProblem;
 use crate::telemetry::ProcessMetrics;
 
+use super::kept::Kept;
+
 /// Time between two attempts at what keeps failing, at most: an alert on failed attempts looks back two minutes.
 const MAX_DELAY: Duration = Duration::from_secs(50);
 
@@ -25,6 +27,7 @@ pub(super) struct Entry {
     /// Those of the configuration.
     attempts: Vec<Attempts>,
     in_force: Option<InForce>,
+    kept: Option<Kept>,
 }
 
 /// What a model is watched against.
@@ -59,9 +62,22 @@ enum Outcome {
 }
 
 impl Entry {
-    pub(super) fn new(config: Arc<ModelConfig>) -> Self {
+    /// What lies elsewhere is `kept`, if that is asked for.
+    pub(super) fn new(config: Arc<ModelConfig>, kept: Option<Kept>) -> Self {
         let attempts = config.places.iter().map(|_| Attempts::default()).collect();
-        Self { config, attempts, in_force: None }
+        Self { config, attempts, in_force: None, kept }
+    }
+
+    /// Begins with what was last there in the first place that lies elsewhere. It is asked for all the same.
+    pub(super) fn use_kept(&mut self) {
+        let places = self.config.places.iter().enumerate();
+        let remote = places.filter(|(_, place)| matches!(place.source, BaselineSource::Remote(_)));
+        let last =
+            |(at, place): (usize, &BaselinePlace)| Some((at, self.kept.as_ref()?.last(&place.source)?));
+        if let Some((at, baseline)) = remote.filter_map(last).next() {
+            let model = Arc::new(Model::new(&self.config, baseline, origin(&self.config.places[at])));
+            self.in_force = Some(InForce { place: at, revision: None, model });
+        }
     }
 
     /// Whether it can be looked at without waiting for anyone.
@@ -131,7 +147,8 @@ impl Entry {
     }
 
     fn ask(&self, at: usize) -> Result<Outcome, BaselineError> {
-        let BaselinePlace { source, is_borrowed } = &self.config.places[at];
+        let place = &self.config.places[at];
+        let source = &place.source;
         let in_force = self.in_force.as_ref().filter(|in_force| in_force.place == at);
         match source.fetch(in_force.and_then(|in_force| in_force.revision.as_ref()))? {
             Fetched::NotModified => Ok(Outcome::Unchanged),
@@ -141,8 +158,10 @@ impl Entry {
                 if in_force.is_some_and(|in_force| in_force.model.baseline.sha256() == sha256) {
                     return Ok(Outcome::Touched(revision));
                 }
-                let origin = if *is_borrowed { Origin::Borrowed } else { Origin::Own };
-                let model = Model::new(&self.config, Baseline::from_json(&bytes)?, origin);
+                let model = Model::new(&self.config, Baseline::from_json(&bytes)?, origin(place));
+                if let (Some(kept), BaselineSource::Remote(_)) = (&self.kept, source) {
+                    kept.keep(source, &bytes);
+                }
                 Ok(Outcome::Loaded(Arc::new(model), revision))
             }
         }
@@ -163,6 +182,10 @@ impl Entry {
             is_problem.then(|| BaselineProblem::new(place.source.to_string(), error, self.in_force.is_some()))
         })
     }
+}
+
+const fn origin(place: &BaselinePlace) -> Origin {
+    if place.is_borrowed { Origin::Borrowed } else { Origin::Own }
 }
 
 impl Attempts {

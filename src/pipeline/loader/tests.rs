@@ -36,8 +36,10 @@ impl Looks {
         let process = ProcessMetrics::register(&registry).unwrap();
         let interval = Duration::from_secs(1);
         let models_dir = models_dir.map(Path::to_owned);
-        let loader =
-            Loader::new(LoaderConfig { models, models_dir, max_models, interval, learner: None }, process);
+        let loader = Loader::new(
+            LoaderConfig { models, models_dir, max_models, interval, learner: None, kept_in: None },
+            process,
+        );
         Self { catalog: loader.catalog(), loader, registry, now: Instant::now() }
     }
 

@@ -1,5 +1,7 @@
 //! A mock of a web server that fails as it is told: none that can be had does so on demand.
 
+use std::sync::atomic::AtomicBool;
+
 use axum::body::Body;
 use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
@@ -323,24 +325,45 @@ fn a_service_that_is_not_there_ends_with_69_and_shows_no_password() {
 async fn the_sidecar_takes_its_baseline_from_a_mock_web_server() {
     let content = content();
     let bytes = fs::read(content.path().join("credit/v1").join(BASELINE_NAME)).unwrap();
+    let is_down = Arc::new(AtomicBool::new(false));
+    let down = Arc::clone(&is_down);
     let web = MockWeb::start(move |_, request| match request.uri().path() {
+        _ if down.load(Ordering::Relaxed) => StatusCode::SERVICE_UNAVAILABLE.into_response(),
         "/credit/driftd-baseline.json" => bytes.clone().into_response(),
         _ => StatusCode::NOT_FOUND.into_response(),
     })
     .await;
     let upstream = mock_model_server(|_| async { "{}".into_response() }).await;
     let uri = format!("{}/credit/model.joblib", web.url);
-    let sidecar = waiting(move || Sidecar::start(upstream, &["--baseline", &uri])).await;
-    let deadline = tokio::time::Instant::now() + support::PATIENCE;
+    let state = TempDir::new().unwrap();
+    let folder = state.path().display().to_string();
+    let start = move || {
+        let (uri, folder) = (uri.clone(), folder.clone());
+        waiting(move || Sidecar::start(upstream, &["--baseline", &uri, "--state-dir", &folder]))
+    };
+    let watches = |text: &str| {
+        text.lines().any(|line| line.starts_with("driftd_baseline_info") && line.contains("model=\"credit\""))
+    };
+    let sidecar = start().await;
+    let text = wait_for_text(&sidecar, watches).await;
+    assert_eq!(metric(&text, r#"driftd_baseline_errors_total{reason="not_found"}"#), Some(0.0));
+    sidecar.signal("TERM");
+    assert_eq!(sidecar.wait().await, Some(0));
+    // The next one begins with what was there, and says that it could not ask.
+    is_down.store(true, Ordering::Relaxed);
+    let sidecar = start().await;
+    let failed = r#"driftd_baseline_errors_total{reason="unavailable"}"#;
+    wait_for_text(&sidecar, |text| watches(text) && metric(text, failed).is_some_and(|n| n > 0.0)).await;
+}
+
+/// What the sidecar exports once it is as wanted.
+async fn wait_for_text(sidecar: &Sidecar, is_wanted: impl Fn(&str) -> bool) -> String {
+    let deadline = tokio::time::Instant::now() + 2 * support::PATIENCE;
     loop {
-        let text =
-            reqwest::get(format!("http://{}/metrics", sidecar.admin)).await.unwrap().text().await.unwrap();
-        if text
-            .lines()
-            .any(|line| line.starts_with("driftd_baseline_info") && line.contains("model=\"credit\""))
-        {
-            assert_eq!(metric(&text, r#"driftd_baseline_errors_total{reason="not_found"}"#), Some(0.0));
-            break;
+        let url = format!("http://{}/metrics", sidecar.admin);
+        let text = reqwest::get(url).await.unwrap().text().await.unwrap();
+        if is_wanted(&text) {
+            return text;
         }
         assert!(tokio::time::Instant::now() < deadline, "{text}");
         tokio::time::sleep(Duration::from_millis(20)).await;

@@ -60,7 +60,7 @@ fn grafana_finds_the_dashboard() {
     }
 }
 
-/// The two ConfigMaps, mounted into one folder as their overlay says. Debian's promtool knows nothing of Kubernetes, so it is given a
+/// Both files, mounted into one folder as their overlay says. Debian's promtool knows nothing of Kubernetes, so it is given a
 /// fixed target in place of the discovery, whose one setting is checked by itself.
 #[test]
 fn a_prometheus_without_the_operator_can_read_its_files() {

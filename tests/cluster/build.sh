@@ -55,7 +55,9 @@ if [[ ! -d $FOLDER/crds ]]; then
   for each in $CRDS; do
     module=$(sed 's#\(@[^/]*\)/.*#\1#' <<< "$each")
     say "CRDs of $module"
-    cp -r "$(source_of "$module")/${each#"$module"/}" "$FOLDER/crds.partial/$(sed 's#@.*##; s#/#_#g' <<< "$each")"
+    target=$FOLDER/crds.partial/${module//\//_}
+    mkdir -p "$target"
+    cp -r "$(source_of "$module")/${each#"$module"/}" "$target/"
   done
   chmod -R u+w "$FOLDER/crds.partial"
   mv "$FOLDER/crds.partial" "$FOLDER/crds"

@@ -9,8 +9,16 @@ import requests
 import yaml
 
 Object = dict[str, Any]
-# Ten times as fast, which CRDs of a megabyte each need; wheels of PyYAML have it.
-Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+# The one in C is ten times as fast, which CRDs of a megabyte each need; wheels of PyYAML have it.
+class Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
+    """Without two types that JSON, and so Kubernetes, does not have: dates, and a lone `=`."""
+
+    yaml_implicit_resolvers = {
+        first: [(tag, pattern) for tag, pattern in resolvers if tag.rpartition(":")[2] not in ("timestamp", "value")]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
 
 
 class Refused(Exception):

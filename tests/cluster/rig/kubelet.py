@@ -25,9 +25,6 @@ class Kubelet:
         for work in (self._heartbeat, self._watch, self._renew):
             threading.Thread(target=work, daemon=True).start()
 
-    def pod(self, uid: str) -> Pod:
-        return self.pods[uid]
-
     def stop(self) -> None:
         self.stopping.set()
         for pod in list(self.pods.values()):

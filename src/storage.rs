@@ -3,6 +3,7 @@
 //! Everything here waits until it is done. What goes over the network does so on a thread of its own, so a call is right
 //! on any thread that may wait, also on one that belongs to an asynchronous runtime.
 
+mod bucket;
 mod cache;
 mod error;
 mod list;
@@ -17,6 +18,7 @@ mod web;
 
 use bytes::Bytes;
 
+pub use bucket::{Bucket, Stored};
 pub use cache::Downloaded;
 pub use error::{Reason, StorageError};
 pub use location::{BASELINE_NAME, Location, without_credentials};

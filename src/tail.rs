@@ -5,10 +5,12 @@
 
 mod content;
 mod count;
+mod fetch;
 mod files;
 mod followed;
 mod frame;
 mod line;
+mod objects;
 mod position;
 mod store;
 mod worker;

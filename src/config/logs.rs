@@ -5,13 +5,15 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::{ByteSize, ConfigError, HumanDuration};
+use crate::storage::Location;
 
 /// Requests and responses that somebody else wrote into files.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RawLogs {
     /// Files, as patterns like `/var/log/credit/*.jsonl*`; rotated and compressed ones (`.gz`, `.zst`) are read once, whatever
-    /// they are called by then. `-` is standard input.
+    /// they are called by then. `-` is standard input. `s3://bucket/prefix/`, `gs://…` and `az://…`, patterns of them too, are
+    /// objects, each of which is read once.
     pub include: Vec<String>,
     /// Patterns of files to leave out.
     #[serde(default)]
@@ -62,6 +64,12 @@ pub struct RawLogs {
     /// Files followed at most; the newest are. Default 10000.
     #[serde(default = "default_max_files")]
     pub max_files: usize,
+    /// How often it is looked which objects there are. Default `30s`.
+    #[serde(default = "default_list_interval")]
+    pub list_interval: HumanDuration,
+    /// A larger object is passed over: `too_large`. Twice as much is held at most. Default `64MiB`.
+    #[serde(default = "default_max_object_bytes")]
+    pub max_object_bytes: ByteSize,
     /// How long a request waits for its response, or the other way round; then it is lost as `unpaired`. Default `60s`.
     #[serde(default = "default_pair_timeout")]
     pub pair_timeout: HumanDuration,
@@ -128,6 +136,14 @@ const fn default_max_files() -> usize {
     10_000
 }
 
+const fn default_list_interval() -> HumanDuration {
+    HumanDuration(Duration::from_secs(30))
+}
+
+const fn default_max_object_bytes() -> ByteSize {
+    ByteSize(64 << 20)
+}
+
 const fn default_pair_timeout() -> HumanDuration {
     HumanDuration(Duration::from_mins(1))
 }
@@ -172,9 +188,11 @@ impl Named {
 /// Requests and responses that somebody else wrote into files.
 #[derive(Clone, Debug)]
 pub struct LogsConfig {
-    /// Patterns of files, or `-`.
+    /// As written: patterns of files, `-`, and URIs of [`Self::objects`].
     pub include: Vec<String>,
-    /// Patterns of files that are left out.
+    /// Those of `include` that are in object stores.
+    pub objects: Vec<Location>,
+    /// Patterns of files and objects that are left out.
     pub exclude: Vec<glob::Pattern>,
     /// What they hold.
     pub format: RawLogFormat,
@@ -192,6 +210,10 @@ pub struct LogsConfig {
     pub max_line_bytes: usize,
     /// Files followed at most.
     pub max_files: usize,
+    /// How often it is looked which objects there are.
+    pub list_interval: Duration,
+    /// A larger object is passed over.
+    pub max_object_bytes: u64,
     /// How long one half of an exchange waits for the other.
     pub pair_timeout: Duration,
     /// How many halves wait at most.
@@ -204,6 +226,11 @@ impl LogsConfig {
     /// What makes a source the same one after a restart.
     pub fn key(&self) -> String {
         self.include.join("\n")
+    }
+
+    /// Patterns of files of this machine.
+    pub fn files(&self) -> impl Iterator<Item = &str> {
+        self.include.iter().map(String::as_str).filter(|pattern| *pattern != "-" && !is_uri(pattern))
     }
 }
 
@@ -250,8 +277,13 @@ impl TryFrom<RawLogs> for LogsConfig {
         let pattern = |key: &str, text: &str| {
             glob::Pattern::new(text).map_err(|error| invalid(key, format!("has `{text}`: {error}")))
         };
+        let mut objects = Vec::new();
         for text in &raw.include {
-            pattern("include", text)?;
+            if is_uri(text) {
+                objects.push(bucket(text).map_err(|problem| invalid("include", problem))?);
+            } else {
+                pattern("include", text)?;
+            }
         }
         let exclude = raw.exclude.iter().map(|text| pattern("exclude", text)).collect::<Result<_, _>>()?;
         if !(0.0..=1.0).contains(&raw.sample_rate) {
@@ -268,9 +300,16 @@ impl TryFrom<RawLogs> for LogsConfig {
         if !(1024..=1 << 30).contains(&raw.max_line_bytes.0) {
             return Err(invalid("max_line_bytes", "must be between 1KiB and 1GiB".into()));
         }
+        if raw.list_interval.0.is_zero() {
+            return Err(invalid("list_interval", "must be more than 0".into()));
+        }
+        if !(1024..=1 << 32).contains(&raw.max_object_bytes.0) {
+            return Err(invalid("max_object_bytes", "must be between 1KiB and 4GiB".into()));
+        }
         let fields = Fields::new(&raw)?;
         Ok(Self {
             include: raw.include,
+            objects,
             exclude,
             format: raw.format,
             lines: raw.lines,
@@ -280,11 +319,25 @@ impl TryFrom<RawLogs> for LogsConfig {
             sample_rate: raw.sample_rate,
             max_line_bytes: raw.max_line_bytes.0,
             max_files: raw.max_files,
+            list_interval: raw.list_interval.0,
+            max_object_bytes: raw.max_object_bytes.0 as u64,
             pair_timeout: raw.pair_timeout.0,
             max_pairs: raw.max_pairs,
             max_mirrored_bytes: raw.max_mirrored_bytes.0,
         })
     }
+}
+
+/// Whether it names no file: `s3://…`, also where it is one that we do not read.
+fn is_uri(pattern: &str) -> bool {
+    pattern.contains("://") && !pattern.starts_with('/')
+}
+
+/// An object, a folder of them or a pattern; what is wrong with it where it is none.
+fn bucket(uri: &str) -> Result<Location, String> {
+    let location = Location::parse(uri).map_err(|error| error.to_string())?;
+    location.is_in_bucket().map_err(|error| error.to_string())?;
+    Ok(location)
 }
 
 impl Fields {

@@ -149,6 +149,22 @@ fn a_share_of_features_is_a_number_of_them_rounded_up() {
 }
 
 #[test]
+fn logs_are_files_or_objects_and_nothing_else() {
+    let yaml = |include: &str| format!("taps: [{{logs: {{include: [{include}], features: /x}}}}]");
+    let logs = |include: &str| parse(&yaml(include)).unwrap().taps.logs.remove(0);
+    let both = logs("'/var/log/a/*.jsonl', 's3://logs/a/', 'az://logs/**/*.json', '-'");
+    assert_eq!(both.files().collect::<Vec<_>>(), ["/var/log/a/*.jsonl"]);
+    let objects: Vec<_> = both.objects.iter().map(ToString::to_string).collect();
+    assert_eq!(objects, ["s3://logs/a/", "az://logs/**/*.json"]);
+    assert_eq!(both.list_interval, Duration::from_secs(30));
+    for elsewhere in ["https://host/a.jsonl", "file:///var/log/a.jsonl", "mlflow://models/a/1"] {
+        check_refused(&yaml(&format!("'{elsewhere}'")), "`logs.include` ");
+    }
+    check_refused(&yaml("'https://host/a.jsonl'"), "s3://bucket/folder/");
+    check_refused(&yaml("'s3://logs/[a'"), "quote special characters");
+}
+
+#[test]
 fn windows_are_named_as_people_write_them() {
     let named = |text: &str| text.parse::<HumanDuration>().unwrap().to_string();
     assert_eq!(named("90s"), "90s");

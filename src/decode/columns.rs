@@ -51,6 +51,19 @@ impl<'a> Columns<'a> {
         self.schema.find(self.role, name).map(|idx| idx - self.start)
     }
 
+    /// The same of the name that is `nth` in its row: most callers write names in the order of the training table, and need not be looked
+    /// up for that.
+    #[inline]
+    pub(super) fn find_nth(&self, nth: usize, name: &str) -> Option<usize> {
+        let guessed = if nth < self.width { self.schema.columns().get(self.start + nth) } else { None };
+        match guessed {
+            Some(column) if *column.name == *name && !matches!(column.kind, ColumnKind::Vector(_)) => {
+                Some(nth)
+            }
+            _ => self.find(name),
+        }
+    }
+
     /// Forgets every row and what was wrong with it.
     pub(super) fn clear(&mut self) {
         self.n_rows = 0;

@@ -197,17 +197,15 @@ impl<'a> Scanner<'a> {
 
     /// A string, borrowed where it holds no escapes.
     pub(super) fn text(&mut self) -> Result<Cow<'a, str>, DecodeError> {
-        let raw = self.raw_text()?;
-        Ok(match memchr::memchr(b'\\', raw) {
-            None => String::from_utf8_lossy(raw),
-            Some(_) => Cow::Owned(unescape(raw)),
-        })
+        let (raw, has_escapes) = self.raw_text()?;
+        Ok(if has_escapes { Cow::Owned(unescape(raw)) } else { String::from_utf8_lossy(raw) })
     }
 
-    /// The bytes between the quotes.
-    fn raw_text(&mut self) -> Result<&'a [u8], DecodeError> {
+    /// The bytes between the quotes, and whether there are escapes among them.
+    #[inline]
+    fn raw_text(&mut self) -> Result<(&'a [u8], bool), DecodeError> {
         self.expect(b'"')?;
-        let start = self.at;
+        let (start, mut has_escapes) = (self.at, false);
         loop {
             let Some(found) = memchr::memchr2(b'"', b'\\', &self.bytes[self.at..]) else {
                 self.at = self.bytes.len();
@@ -216,8 +214,9 @@ impl<'a> Scanner<'a> {
             self.at += found;
             if self.bytes[self.at] == b'"' {
                 self.at += 1;
-                return Ok(&self.bytes[start..self.at - 1]);
+                return Ok((&self.bytes[start..self.at - 1], has_escapes));
             }
+            has_escapes = true;
             self.at = (self.at + 2).min(self.bytes.len());
         }
     }
@@ -228,6 +227,36 @@ impl<'a> Scanner<'a> {
         let start = self.at;
         self.skip_nested(0)?;
         Ok(start..self.at)
+    }
+
+    /// The same for a value that somebody else will read, or nobody: of an array or an object it looks for the bracket that ends it, and
+    /// at nothing that is no text and no bracket of this kind. What is no JSON in there is for those to say who read it.
+    pub(super) fn skip_unread(&mut self) -> Result<Range<usize>, DecodeError> {
+        let (open, close) = match self.peek()? {
+            b'{' => (b'{', b'}'),
+            b'[' => (b'[', b']'),
+            _ => return self.skip(),
+        };
+        let (start, mut depth) = (self.at, 0usize);
+        loop {
+            let Some(found) = memchr::memchr3(b'"', open, close, &self.bytes[self.at..]) else {
+                self.at = self.bytes.len();
+                return Err(self.error("truncated"));
+            };
+            self.at += found;
+            match self.bytes[self.at] {
+                b'"' => {
+                    self.raw_text()?;
+                    continue;
+                }
+                byte if byte == open => depth += 1,
+                _ => depth -= 1,
+            }
+            self.at += 1;
+            if depth == 0 {
+                return Ok(start..self.at);
+            }
+        }
     }
 
     /// The bytes of the next value.

@@ -42,7 +42,8 @@ impl Pointers {
     /// Finds them in `text`, which may be followed by white space alone.
     ///
     /// # Errors
-    /// [`DecodeError`] if it is not one JSON value.
+    /// [`DecodeError`] if it is not one JSON value, as far as it is looked at: what is inside of values that are found, or that no
+    /// pointer leads to, is not.
     pub fn find(&self, text: &[u8], places: &mut Places) -> Result<(), DecodeError> {
         places.0.clear();
         places.0.resize(self.n_places, None);
@@ -76,7 +77,7 @@ impl Node {
         match (scanner.kind()?, self.below.is_empty()) {
             (Kind::Object, false) => scanner.object(|scanner, key| match below(&key) {
                 Some(node) => node.find(scanner, places),
-                None => scanner.skip().map(drop),
+                None => scanner.skip_unread().map(drop),
             }),
             (Kind::Array, false) => {
                 let mut at = 0u32;
@@ -85,11 +86,11 @@ impl Node {
                     at += 1;
                     match node {
                         Some(node) => node.find(scanner, places),
-                        None => scanner.skip().map(drop),
+                        None => scanner.skip_unread().map(drop),
                     }
                 })
             }
-            _ => scanner.skip().map(drop),
+            _ => scanner.skip_unread().map(drop),
         }
     }
 }
@@ -135,6 +136,10 @@ mod tests {
             None,
         ];
         assert_eq!(found, expected);
+        let quoted = br#"{"other": {"a": "}\"]", "b": ["{"]}, "last": [["]\\"], {"b": "["}], "a/b": 7}"#;
+        compiled.find(quoted, &mut places).unwrap();
+        let last = br#"[["]\\"], {"b": "["}]"#;
+        assert_eq!((places.of(5, quoted), places.of(3, quoted)), (Some(&last[..]), Some(&b"7"[..])));
         assert_eq!(compiled.find(br#"{"a": 1} x"#, &mut places).unwrap_err().kind(), "syntax");
         assert_eq!(compiled.find(br#"{"a": [1"#, &mut places).unwrap_err().kind(), "truncated");
     }

@@ -128,7 +128,7 @@ fn object(scanner: &mut Scanner<'_>, columns: &mut Columns<'_>) -> Result<(), De
     let n_rows = block_len(*scanner, columns, by_position)?;
     let mut n_keys = 0;
     scanner.object(|scanner, key| {
-        let column = if by_position { Some(columns.nth(n_keys)) } else { columns.find(&key) };
+        let column = if by_position { Some(columns.nth(n_keys)) } else { columns.find_nth(n_keys, &key) };
         n_keys += 1;
         let Some(column) = column else {
             columns.unexpected(&key, n_rows.unwrap_or(1) as u64);

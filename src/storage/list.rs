@@ -9,7 +9,7 @@ use super::read::waited;
 use super::settings::Settings;
 
 /// What makes a path a pattern.
-const SPECIAL: [char; 3] = ['*', '?', '['];
+pub(super) const SPECIAL: [char; 3] = ['*', '?', '['];
 
 impl Location {
     /// The locations that this stands for, in order: those that match it where it is a pattern, those below it where it
@@ -50,7 +50,7 @@ impl Location {
     }
 
     /// Another key of the same store, named as the user would have named it.
-    fn sibling(&self, place: &Place, own: &str, key: String) -> Self {
+    pub(super) fn sibling(&self, place: &Place, own: &str, key: String) -> Self {
         let shown = self.to_string();
         // What both have in common is what the user wrote; a pattern may begin within the last folder of it.
         let n_common = own.bytes().zip(key.bytes()).take_while(|(a, b)| a == b).count();
@@ -90,7 +90,7 @@ impl Location {
 }
 
 /// Whether a key is one of those that a pattern or a folder means.
-fn wanted(key: &str) -> Result<impl Fn(&str) -> bool, String> {
+pub(super) fn wanted(key: &str) -> Result<impl Fn(&str) -> bool + Send + use<>, String> {
     let pattern = key.contains(SPECIAL).then(|| glob::Pattern::new(key)).transpose();
     let pattern = pattern.map_err(|error| format!("{error}; quote special characters like `[[]`"))?;
     let options = glob::MatchOptions { require_literal_separator: true, ..glob::MatchOptions::new() };

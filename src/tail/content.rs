@@ -6,6 +6,7 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 use std::sync::mpsc::{Receiver, TryRecvError, sync_channel};
 
+use bytes::Bytes;
 use flate2::read::MultiGzDecoder;
 
 use super::position::HEAD_BYTES;
@@ -23,12 +24,14 @@ const PIPED_BLOCKS: usize = 4;
 pub(super) enum Content {
     /// A file as it lies there, which may grow.
     Plain(File),
-    /// A compressed one, which does not; with what was read beyond the last whole line.
+    /// A compressed one, which does not, or an object that was fetched; with what was read beyond the last whole line.
     Packed(Box<dyn Read + Send>, Vec<u8>),
     /// Standard input, likewise.
     Piped(Receiver<io::Result<Vec<u8>>>, Vec<u8>),
     /// A table that is read as a whole.
-    Object(File, Table),
+    Table(File, Table),
+    /// One that was fetched, and is whole.
+    Fetched(Bytes, Table),
 }
 
 /// What kind of table.
@@ -61,21 +64,17 @@ impl Content {
         let mut start = [0; 4];
         let n_read = read_up_to(&mut (&file).take(4), &mut start)?;
         (&file).seek(SeekFrom::Start(0))?;
-        let unpacked: Option<Box<dyn Read + Send>> = match &start[..n_read] {
-            [0x1f, 0x8b, ..] => Some(Box::new(MultiGzDecoder::new(io::BufReader::new(file.try_clone()?)))),
-            [0x28, 0xb5, 0x2f, 0xfd] => Some(Box::new(zstd::Decoder::new(file.try_clone()?)?)),
-            _ => None,
-        };
         if n_read < start.len() && is_packed(path) {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
+        let unpacked = unpacked(&start[..n_read], || file.try_clone())?;
         let mut head = vec![0; HEAD_BYTES];
         let Some(mut reader) = unpacked else {
             let n_read = file.read_at(&mut head, 0)?;
             head.truncate(n_read);
             let content = match &start[..n_read.min(4)] {
-                b"PAR1" => Self::Object(file, Table::Parquet),
-                _ if is_csv => Self::Object(file, Table::Csv),
+                b"PAR1" => Self::Table(file, Table::Parquet),
+                _ if is_csv => Self::Table(file, Table::Csv),
                 _ => Self::Plain(file),
             };
             return Ok((content, head));
@@ -90,6 +89,19 @@ impl Content {
         }
         head.truncate(n_read);
         Ok((Self::Packed(reader, head.clone()), head))
+    }
+
+    /// The content of an object that was fetched.
+    pub(super) fn fetched(bytes: Bytes, is_csv: bool) -> io::Result<Self> {
+        let start = &bytes[..bytes.len().min(4)];
+        if let Some(unpacked) = unpacked(start, || Ok(io::Cursor::new(bytes.clone())))? {
+            return Ok(Self::Packed(unpacked, Vec::new()));
+        }
+        Ok(match start {
+            b"PAR1" => Self::Fetched(bytes, Table::Parquet),
+            _ if is_csv => Self::Fetched(bytes, Table::Csv),
+            _ => Self::Packed(Box::new(io::Cursor::new(bytes)), Vec::new()),
+        })
     }
 
     /// Standard input, read by a thread of its own: it may be silent for ever, and other files wait for nobody.
@@ -123,7 +135,7 @@ impl Content {
                 Ok(io::copy(&mut reader.by_ref().take(left), &mut io::sink())? == left)
             }
             Self::Piped(..) => Ok(n_bytes == 0),
-            Self::Object(..) => Ok(true),
+            Self::Table(..) | Self::Fetched(..) => Ok(true),
         }
     }
 
@@ -139,8 +151,8 @@ impl Content {
     /// What is known of the file, where it may change.
     pub(super) fn metadata(&self) -> io::Result<Option<Metadata>> {
         match self {
-            Self::Plain(file) | Self::Object(file, _) => file.metadata().map(Some),
-            Self::Packed(..) | Self::Piped(..) => Ok(None),
+            Self::Plain(file) | Self::Table(file, _) => file.metadata().map(Some),
+            Self::Packed(..) | Self::Piped(..) | Self::Fetched(..) => Ok(None),
         }
     }
 
@@ -197,7 +209,7 @@ impl Content {
                 buffer.truncate(before + n_read);
                 Ok(if n_read == 0 { More::End } else { More::Some })
             }
-            Self::Object(..) => Ok(More::End),
+            Self::Table(..) | Self::Fetched(..) => Ok(More::End),
             Self::Piped(piped, _) => match piped.try_recv() {
                 Err(TryRecvError::Empty) => Ok(More::NoneYet),
                 Err(TryRecvError::Disconnected) => Ok(More::End),
@@ -208,6 +220,18 @@ impl Content {
             },
         }
     }
+}
+
+/// What is compressed, by the first bytes of it, unpacked.
+fn unpacked<R: Read + Send + 'static>(
+    start: &[u8],
+    packed: impl FnOnce() -> io::Result<R>,
+) -> io::Result<Option<Box<dyn Read + Send>>> {
+    Ok(match start {
+        [0x1f, 0x8b, ..] => Some(Box::new(MultiGzDecoder::new(io::BufReader::new(packed()?)))),
+        [0x28, 0xb5, 0x2f, 0xfd] => Some(Box::new(zstd::Decoder::new(packed()?)?)),
+        _ => None,
+    })
 }
 
 enum More {
@@ -243,7 +267,8 @@ impl std::fmt::Debug for Content {
             Self::Plain(_) => "Plain",
             Self::Packed(..) => "Packed",
             Self::Piped(..) => "Piped",
-            Self::Object(..) => "Object",
+            Self::Table(..) => "Table",
+            Self::Fetched(..) => "Fetched",
         })
     }
 }

@@ -1,7 +1,7 @@
 //! Which files there are, and which of them is which: logs are rotated by renaming or by copying, and compressed later, and no line
 //! of them may be lost or counted twice for that.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs::Metadata;
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -11,7 +11,9 @@ use std::time::{Duration, Instant, SystemTime};
 use tracing::{info, warn};
 
 use super::content::{Content, is_packed};
+use super::fetch::{Brought, Earlier, Object};
 use super::followed::Followed;
+use super::objects::{ObjectId, Objects};
 use super::position::{Head, Inode, Position, are_kin};
 use crate::config::{LogsConfig, RawLogFormat, RawReadFrom};
 use crate::drift::Timestamp;
@@ -34,6 +36,8 @@ pub(super) struct Files {
     pub(super) followed: BTreeMap<u64, Followed>,
     /// Files that are read to their end, or no longer there.
     known: BTreeMap<u64, Known>,
+    /// Objects that are not being read.
+    objects: Objects,
     next_mark: u64,
     /// Marks of `known` that are other than at the last call of [`Self::moved`].
     changed: Vec<u64>,
@@ -95,15 +99,21 @@ fn has_extension(path: &Path, extension: &str) -> bool {
 impl Files {
     /// Those of an earlier life are where it left them.
     pub(super) fn new(config: &LogsConfig, marks: &Marks) -> Self {
-        let known = marks.iter().filter_map(|(&mark, bytes)| {
-            Some((mark, Known { position: Position::from_bytes(bytes)?, seen: None }))
-        });
+        let (mut known, mut objects) = (BTreeMap::new(), Objects::default());
+        for (&mark, bytes) in marks {
+            let Some(position) = Position::from_bytes(bytes) else { continue };
+            match ObjectId::of_position(&position) {
+                Some(id) => objects.restore(id, mark, position),
+                None => drop(known.insert(mark, Known { position, seen: None })),
+            }
+        }
         let read_from = if marks.is_empty() { config.read_from } else { RawReadFrom::Beginning };
         let mut files = Self {
             config: config.clone(),
             followed: BTreeMap::new(),
             next_mark: marks.last_key_value().map_or(0, |(mark, _)| mark + 1),
-            known: known.collect(),
+            known,
+            objects,
             changed: Vec::new(),
             dropped: Vec::new(),
             read_from,
@@ -132,6 +142,9 @@ impl Files {
         }
         is_there.sort_unstable();
         for (mark, file) in &mut self.followed {
+            if file.is_object {
+                continue; // it is all here
+            }
             let is_gone = file.position.path != Path::new("-") && is_there.binary_search(mark).is_err();
             file.gone = if is_gone { file.gone.or(Some(now)) } else { None };
         }
@@ -246,7 +259,7 @@ impl Files {
         let position = known.position.found_at(path, inode, &head);
         let is_read = position.is_finished
             && content.metadata()?.is_some_and(|metadata| metadata.len() <= position.offset);
-        if is_same && is_read || position.is_finished && matches!(content, Content::Object(..)) {
+        if is_same && is_read || position.is_finished && matches!(content, Content::Table(..)) {
             self.know(mark, position, Some((len, modified)));
             return Ok(());
         }
@@ -383,8 +396,14 @@ impl Files {
             && let Some(mut file) = self.followed.remove(&mark)
         {
             file.moved();
-            let seen = (file.len, file.modified);
-            self.know(mark, file.position, Some(seen));
+            let Some(id) = ObjectId::of_position(&file.position) else {
+                let seen = (file.len, file.modified);
+                return self.know(mark, file.position, Some(seen));
+            };
+            match file.gone {
+                None => self.objects.finish(id, mark),
+                Some(_) => self.dropped.push(mark),
+            }
         }
     }
 
@@ -400,6 +419,70 @@ impl Files {
         let seen = listed.map(|listed| (listed.len, listed.modified));
         self.know(mark, Position { is_finished: is_settled, ..file.position }, seen);
         is_settled
+    }
+
+    /// What is known of objects, and where to begin with them.
+    pub(super) fn objects(&self) -> (Earlier, RawReadFrom) {
+        (self.objects.earlier(), self.read_from)
+    }
+
+    /// Whether an object is being read: another one can wait.
+    pub(super) fn has_object(&self) -> bool {
+        self.followed.values().any(|file| file.is_object && file.content.is_some())
+    }
+
+    /// Takes in what the thread of the objects has brought. Whether it is a loss.
+    pub(super) fn take(&mut self, brought: Brought, now: Instant) -> io::Result<bool> {
+        match brought {
+            Brought::Object(object) => self.read_object(object)?,
+            Brought::TooLarge(id) => {
+                self.pass(id);
+                return Ok(true);
+            }
+            Brought::Passed(ids) => ids.into_iter().for_each(|id| self.pass(id)),
+            Brought::Gone(ids) => {
+                let ids: HashSet<_> = ids.into_iter().collect();
+                self.dropped.extend(ids.iter().filter_map(|&id| self.objects.forget(id)));
+                // Events of it may wait for their other halves yet.
+                let is_gone = |file: &Followed| {
+                    ObjectId::of_position(&file.position).is_some_and(|id| ids.contains(&id))
+                };
+                self.followed
+                    .values_mut()
+                    .filter(|file| is_gone(file))
+                    .for_each(|file| file.gone = Some(now));
+            }
+        }
+        Ok(false)
+    }
+
+    fn pass(&mut self, id: ObjectId) {
+        let mark = self.mark();
+        self.objects.finish(id, mark);
+    }
+
+    fn read_object(&mut self, object: Object) -> io::Result<()> {
+        let Object { id, uri, bytes, modified } = object;
+        let path = PathBuf::from(uri);
+        let is_csv = self.config.format == RawLogFormat::KServe && has_extension(&path, "csv");
+        let len = bytes.len() as u64;
+        let (mark, position) = self.objects.resume(id).unwrap_or_else(|| {
+            let mark = self.mark();
+            (mark, Position::start(&path, id.inode(), Head::default()))
+        });
+        let skipped = Content::fetched(bytes, is_csv)
+            .and_then(|mut content| content.skip(position.offset).map(|_| content));
+        let content = match skipped {
+            Ok(content) => content,
+            Err(error) => {
+                self.objects.finish(id, mark);
+                return Err(error);
+            }
+        };
+        let mut file = Followed::new(position, content, self.config.lines, self.config.max_line_bytes);
+        (file.modified, file.len) = (modified, len);
+        self.followed.insert(mark, file);
+        Ok(())
     }
 
     /// Whether a file was rotated away so long ago that nobody writes to it any more.
@@ -427,6 +510,7 @@ impl Files {
     /// Positions that are other than at the last call; `None` where one is of no more use.
     pub(super) fn moved(&mut self) -> Vec<(u64, Option<Box<[u8]>>)> {
         let mut moved: Vec<_> = self.dropped.drain(..).map(|mark| (mark, None)).collect();
+        moved.extend(self.objects.moved().map(|(mark, position)| (mark, Some(position.to_bytes()))));
         for mark in self.changed.drain(..) {
             moved.extend(self.known.get(&mark).map(|known| (mark, Some(known.position.to_bytes()))));
         }
@@ -442,7 +526,7 @@ impl Files {
 
     fn listed(&mut self) -> Vec<Listed> {
         let mut listed = Vec::new();
-        for pattern in self.config.include.iter().filter(|pattern| *pattern != "-") {
+        for pattern in self.config.files() {
             let Ok(paths) = glob::glob(pattern) else { continue };
             for path in paths.flatten() {
                 let is_excluded = self.config.exclude.iter().any(|pattern| pattern.matches_path(&path));

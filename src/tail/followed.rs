@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use super::content::{Block, Content};
 use super::frame::Framer;
+use super::objects::ObjectId;
 use super::position::{Head, MAX_DONE, Position};
 use crate::config::RawLines;
 use crate::drift::Timestamp;
@@ -32,6 +33,8 @@ pub(super) struct Followed {
     pub(super) len: u64,
     /// How long it was when it held no further whole line.
     quiet_len: Option<u64>,
+    /// Whether it is an object of a store, which is whole.
+    pub(super) is_object: bool,
     /// Since when its path leads elsewhere.
     pub(super) gone: Option<Instant>,
     /// Events that wait for their other half.
@@ -54,6 +57,7 @@ impl Followed {
             modified: modified.map(Timestamp::from).unwrap_or_default(),
             len: metadata.map_or(0, |metadata| metadata.len()),
             quiet_len: None,
+            is_object: ObjectId::of_position(&position).is_some(),
             gone: None,
             held: BTreeSet::new(),
             done: position.done.clone(),
@@ -70,8 +74,8 @@ impl Followed {
             Some(Content::Plain(_)) => {
                 self.len > self.next + self.skipped && self.quiet_len != Some(self.len)
             }
-            Some(Content::Object(..)) => self.quiet_len != Some(self.len),
-            Some(Content::Packed(..) | Content::Piped(..)) => true,
+            Some(Content::Table(..)) => self.quiet_len != Some(self.len),
+            Some(Content::Packed(..) | Content::Piped(..) | Content::Fetched(..)) => true,
         }
     }
 

@@ -4,7 +4,6 @@
 //! neither path nor status, and gives a response the content type of its request.
 
 use std::borrow::Cow;
-use std::fs::File;
 
 use arrow_array::{Array, RecordBatch, StringArray};
 use arrow_schema::DataType;
@@ -12,6 +11,7 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use parquet::file::reader::ChunkReader;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -134,7 +134,10 @@ pub(super) fn of_csv(
 }
 
 /// The records of a Parquet file.
-pub(super) fn of_parquet(file: File, mut each: impl FnMut(Stored<'static>)) -> Result<(), NotStored> {
+pub(super) fn of_parquet(
+    file: impl ChunkReader + 'static,
+    mut each: impl FnMut(Stored<'static>),
+) -> Result<(), NotStored> {
     let error = |error: &dyn std::error::Error| NotStored(error.to_string());
     let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(|parquet| error(&parquet))?;
     let names: Vec<_> = builder.schema().fields().iter().map(|field| field.name().clone()).collect();

@@ -1,15 +1,18 @@
 //! The thread that reads one source: the oldest lines first, line by line, and hands on what it counted.
 
+use std::fs::File;
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use bytes::Bytes;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::content::{Block, Content, Table};
 use super::count::{Counting, Taken};
+use super::fetch::{Brought, Fetching};
 use super::files::Files;
 use super::followed::{EventAt, Followed};
 use super::frame::{Framed, Framer};
@@ -57,6 +60,7 @@ pub(super) struct Worker {
     stop: CancellationToken,
     interval: Duration,
     buffer: Vec<u8>,
+    fetching: Option<Fetching>,
 }
 
 /// What a source begins with.
@@ -89,7 +93,10 @@ impl Worker {
             handed_on: Instant::now(),
         };
         let reader = LineReader::new(&config.fields);
-        Self { config, catalog, reader, book, metrics, stop, interval, buffer: Vec::new() }
+        let (earlier, read_from) = book.files.objects();
+        let fetching =
+            Fetching::start(&config, earlier, read_from, metrics.fetch_errors.clone(), stop.clone());
+        Self { config, catalog, reader, book, metrics, stop, interval, buffer: Vec::new(), fetching }
     }
 
     /// Reads until it is stopped, or nobody takes its counts.
@@ -102,6 +109,7 @@ impl Worker {
                 self.discover(now);
                 discovered = Some(now);
             }
+            self.take_objects(now);
             let went_on = match self.oldest() {
                 Some(mark) => self.read(mark, now),
                 None => self.wait(),
@@ -137,9 +145,30 @@ impl Worker {
         self.close_idle(now);
         let files = self.book.files.followed.values();
         let n_unread: u64 = files.map(Followed::n_unread).sum();
+        let n_unread = n_unread + self.fetching.as_ref().map_or(0, Fetching::unread_bytes);
         self.metrics.unread_bytes.set(i64::try_from(n_unread).unwrap_or(i64::MAX));
         self.metrics.files.set(i64::try_from(self.book.files.followed.len()).unwrap_or(i64::MAX));
         self.metrics.watermark.set(self.book.counting.watermark().as_millis() as f64 / 1e3);
+    }
+
+    /// Objects are taken one at a time, so that no more than one is here.
+    fn take_objects(&mut self, now: Instant) {
+        while !self.book.files.has_object()
+            && let Some(brought) = self.fetching.as_ref().and_then(Fetching::now)
+        {
+            self.bring(brought, now);
+        }
+    }
+
+    fn bring(&mut self, brought: Brought, now: Instant) {
+        match self.book.files.take(brought, now) {
+            Ok(false) => (),
+            Ok(true) => self.book.counting.drop_lines(DropReason::TooLarge),
+            Err(error) => {
+                warn!(%error, "an object cannot be unpacked, it is left out");
+                self.book.counting.pass_over(Outcome::Unrecognised);
+            }
+        }
     }
 
     /// Reads what there is, once.
@@ -162,7 +191,7 @@ impl Worker {
                 !file.has_unread() && wall.since(file.modified) >= IDLE && file.gone.is_none()
             }
             Some(_) => false,
-            None => true,
+            None => file.is_finished(),
         };
         let followed = self.book.files.followed.iter();
         let idle: Vec<_> = followed.filter(|(_, file)| is_idle(file)).map(|(&mark, _)| mark).collect();
@@ -215,7 +244,7 @@ impl Worker {
     /// Reads a block of lines.
     fn read(&mut self, mark: u64, now: Instant) -> Result<(), Gone> {
         let Some(file) = self.book.files.followed.get_mut(&mark) else { return Ok(()) };
-        if let Some(Content::Object(..)) = file.content {
+        if let Some(Content::Table(..) | Content::Fetched(..)) = file.content {
             return self.read_table(mark);
         }
         let mut buffer = std::mem::take(&mut self.buffer);
@@ -323,7 +352,8 @@ impl Worker {
         if file.is_done((from, 0)) {
             return Ok(());
         }
-        // By itself, a line knows no better than that it is there now.
+        // By itself, a line knows no better than that it is there now, or that its object was written then.
+        let written = written.or(file.is_object.then_some(modified));
         let fallback = || written.unwrap_or_else(|| Timestamp::from(SystemTime::now()));
         match self.reader.read(&content) {
             Err(outcome) => self.book.counting.pass_over(outcome),
@@ -353,21 +383,25 @@ impl Worker {
     /// A table is read as a whole, once it is one.
     fn read_table(&mut self, mark: u64) -> Result<(), Gone> {
         let Some(file) = self.book.files.followed.get_mut(&mark) else { return Ok(()) };
-        let age = Timestamp::from(SystemTime::now()).since(file.modified);
-        let Some(Content::Object(table, kind)) = &file.content else { return Ok(()) };
         file.next_at = Some(file.modified);
-        if age < TABLE_SETTLED {
+        let age = Timestamp::from(SystemTime::now()).since(file.modified);
+        let is_settled = file.is_object || age >= TABLE_SETTLED;
+        let is_given_up = file.is_object || age >= TABLE_GIVEN_UP;
+        if !is_settled {
             self.pause();
             return Ok(());
         }
-        let (table, kind, modified, path) =
-            (table.try_clone(), *kind, file.modified, file.position.path.clone());
-        let mut table = match table.and_then(|mut table| io::Seek::rewind(&mut table).map(|()| table)) {
-            Ok(table) => table,
-            Err(error) => {
-                self.fail(mark, &error);
-                return Ok(());
-            }
+        let (modified, path) = (file.modified, file.position.path.clone());
+        let (kind, bytes, lying) = match &file.content {
+            Some(Content::Fetched(bytes, kind)) => (*kind, bytes.clone(), None),
+            Some(Content::Table(table, kind)) => match rewound(table) {
+                Ok(table) => (*kind, Bytes::new(), Some(table)),
+                Err(error) => {
+                    self.fail(mark, &error);
+                    return Ok(());
+                }
+            },
+            _ => return Ok(()),
         };
         file.hold(WHOLE);
         let (mut idx, mut outcome) = (0, Ok(()));
@@ -377,13 +411,15 @@ impl Worker {
                 idx += 1;
             }
         };
-        let read = match kind {
-            Table::Csv => store::of_csv(&mut table, &mut each),
-            Table::Parquet => store::of_parquet(table, &mut each),
+        let read = match (kind, lying) {
+            (Table::Csv, Some(table)) => store::of_csv(table, &mut each),
+            (Table::Csv, None) => store::of_csv(&bytes[..], &mut each),
+            (Table::Parquet, Some(table)) => store::of_parquet(table, &mut each),
+            (Table::Parquet, None) => store::of_parquet(bytes, &mut each),
         };
         outcome?;
         match read {
-            Err(error) if age < TABLE_GIVEN_UP => {
+            Err(error) if !is_given_up => {
                 info!(%error, path = %path.display(), "not a whole table yet, trying again");
                 if let Some(file) = self.book.files.followed.get_mut(&mark) {
                     file.wait_for_more();
@@ -426,9 +462,11 @@ impl Worker {
     fn fail(&mut self, mark: u64, error: &io::Error) {
         let Some(file) = self.book.files.followed.get(&mark) else { return };
         let (path, offset) = (file.position.path.display().to_string(), file.next);
-        if self.book.files.give_up(mark) {
+        // An object is whole where it lies.
+        if file.is_object || self.book.files.give_up(mark) {
             warn!(%error, path, offset, "cannot read on in a log; what follows in it is lost");
             self.book.counting.drop_lines(DropReason::Truncated);
+            self.end(mark);
         } else {
             info!(%error, path, offset, "a log is not written whole yet");
         }
@@ -445,10 +483,24 @@ impl Worker {
 
     fn pause(&mut self) {
         let n_files = u32::try_from(self.book.files.followed.len()).unwrap_or(u32::MAX);
-        std::thread::sleep(POLL.max(POLL_PER_FILE.saturating_mul(n_files)).min(DISCOVER));
+        let pause = POLL.max(POLL_PER_FILE.saturating_mul(n_files)).min(DISCOVER);
+        match &self.fetching {
+            Some(fetching) if !self.book.files.has_object() => {
+                if let Some(brought) = fetching.within(pause) {
+                    self.bring(brought, Instant::now());
+                }
+            }
+            _ => std::thread::sleep(pause),
+        }
         let n_truncated = self.book.files.poll();
         (0..n_truncated).for_each(|_| self.book.counting.drop_lines(DropReason::Truncated));
     }
+}
+
+fn rewound(table: &File) -> io::Result<File> {
+    let mut table = table.try_clone()?;
+    io::Seek::rewind(&mut table)?;
+    Ok(table)
 }
 
 /// What was counted, and how far everything is read: handed on together.

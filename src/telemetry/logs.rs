@@ -8,6 +8,7 @@ pub struct LogsFamilies {
     read_bytes: IntCounterVec,
     unread_bytes: IntGaugeVec,
     files: IntGaugeVec,
+    fetch_errors: IntCounterVec,
     watermark: GaugeVec,
 }
 
@@ -20,6 +21,8 @@ pub struct LogsMetrics {
     pub unread_bytes: IntGauge,
     /// Files that are followed.
     pub files: IntGauge,
+    /// Lists and objects that an object store did not give.
+    pub fetch_errors: IntCounter,
     /// Time of the latest row.
     pub watermark: Gauge,
 }
@@ -41,12 +44,19 @@ impl LogsFamilies {
         let unread_bytes = IntGaugeVec::new(
             Opts::new(
                 "driftd_logs_unread_bytes",
-                "Bytes of uncompressed logs that are there and not read yet.",
+                "Bytes of uncompressed logs and of objects that are there and not read yet.",
             ),
             label,
         )?;
         let files =
             IntGaugeVec::new(Opts::new("driftd_logs_files", "Files of logs that are followed."), label)?;
+        let fetch_errors = IntCounterVec::new(
+            Opts::new(
+                "driftd_logs_fetch_errors_total",
+                "Lists and objects that an object store did not give; they are asked for again.",
+            ),
+            label,
+        )?;
         let watermark = GaugeVec::new(
             Opts::new(
                 "driftd_logs_watermark_timestamp_seconds",
@@ -57,8 +67,9 @@ impl LogsFamilies {
         registry.register(Box::new(read_bytes.clone()))?;
         registry.register(Box::new(unread_bytes.clone()))?;
         registry.register(Box::new(files.clone()))?;
+        registry.register(Box::new(fetch_errors.clone()))?;
         registry.register(Box::new(watermark.clone()))?;
-        Ok(Self { read_bytes, unread_bytes, files, watermark })
+        Ok(Self { read_bytes, unread_bytes, files, fetch_errors, watermark })
     }
 
     /// Those of a source.
@@ -68,6 +79,7 @@ impl LogsFamilies {
             read_bytes: self.read_bytes.with_label_values(label),
             unread_bytes: self.unread_bytes.with_label_values(label),
             files: self.files.with_label_values(label),
+            fetch_errors: self.fetch_errors.with_label_values(label),
             watermark: self.watermark.with_label_values(label),
         }
     }

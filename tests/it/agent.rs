@@ -1,6 +1,7 @@
 //! KServe's own agent (`cmd/agent`, from Go's module proxy) as the sender of events: it stands in front of a mock model
 //! server and logs what passes to our sink, as `spec.predictor.logger` makes it do in a pod.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::process::Stdio;
 
@@ -17,18 +18,26 @@ use tokio::process::{Child, Command};
 use crate::support::{self, Daemon, PATIENCE, from_env, localhost, metric};
 
 /// An agent of its own; killed when dropped.
-struct Agent {
+pub struct Agent {
     process: Child,
-    url: String,
+    pub url: String,
 }
 
 impl Agent {
-    async fn start(model_server: SocketAddr, sink: SocketAddr) -> Self {
+    /// In front of a model server, logging to a URL: a sink's, or a bucket's, which `more` and `environment` are about.
+    pub async fn start(
+        model_server: SocketAddr,
+        log_url: &str,
+        more: &[&str],
+        environment: &BTreeMap<String, String>,
+    ) -> Self {
         // It takes no port 0: another process may take this one first, which fails the start loudly.
-        let port = std::net::TcpListener::bind(localhost()).unwrap().local_addr().unwrap().port();
+        let port = free_port();
         let process = Command::new(from_env("DRIFTD_TEST_KSERVE_AGENT"))
             .args(["--port", &port.to_string(), "--component-port", &model_server.port().to_string()])
-            .args(["--log-url", &format!("http://{sink}/"), "--log-mode", "all", "--workers", "5"])
+            .args(["--log-url", log_url, "--log-mode", "all", "--workers", "5"])
+            .args(more)
+            .envs(environment)
             .args(["--inference-service", "credit", "--namespace", "prod", "--component", "predictor"])
             .args(["--endpoint", "default"])
             .env("SERVING_READINESS_PROBE", "")
@@ -49,8 +58,12 @@ impl Agent {
     }
 }
 
+pub fn free_port() -> u16 {
+    std::net::TcpListener::bind(localhost()).unwrap().local_addr().unwrap().port()
+}
+
 /// Answers each row with a tenth of its first value, and refuses what has no rows.
-async fn mock_scorer(request: Request) -> Response {
+pub async fn mock_scorer(request: Request) -> Response {
     let body = to_bytes(request.into_body(), 1 << 20).await.unwrap();
     let Ok(body) = serde_json::from_slice::<Value>(&body) else {
         return StatusCode::BAD_REQUEST.into_response();
@@ -64,7 +77,7 @@ async fn mock_scorer(request: Request) -> Response {
 }
 
 /// How often each amount is in the training table, which is how often it is sent.
-fn training() -> String {
+pub fn training() -> String {
     let rows = (0..500).map(|row| format!("{},{},{}\n", row % 50, 20 + row % 7, f64::from(row % 50) / 10.0));
     "amount,age,score\n".to_owned() + &rows.collect::<String>()
 }
@@ -83,7 +96,8 @@ async fn exchanges_that_kserves_agent_logs_are_counted_exactly() {
     config.models = vec![ModelConfig { namespace: Some("prod".to_owned()), ..ModelConfig::new(baseline) }];
     config.taps = Taps { cloudevents: Some(CloudEventsConfig::new(localhost())), ..Taps::default() };
     let daemon = Daemon::start(config).await;
-    let agent = Agent::start(support::mock_model_server(mock_scorer).await, daemon.tap).await;
+    let scorer = support::mock_model_server(mock_scorer).await;
+    let agent = Agent::start(scorer, &format!("http://{}/", daemon.tap), &[], &BTreeMap::new()).await;
 
     let client = reqwest::Client::new();
     let send = async |body: String| {

@@ -190,6 +190,7 @@ fn every_flag_that_is_named_exists() {
         "deploy/kubernetes/sidecar.yaml",
         "deploy/kubernetes/inferenceservice.yaml",
         "deploy/kubernetes/logger-sink.yaml",
+        "deploy/kubernetes/log-daemon.yaml",
     ];
     for path in ["README.md", "docs/runbook.md", "docs/configuration.md", "docs/kserve.md"]
         .into_iter()
@@ -217,14 +218,13 @@ fn configuration_in_the_documents_is_valid() {
             text.split("```yaml\n").skip(1).map(|block| block.split("```").next().unwrap().to_owned());
         blocks.extend(found.map(|yaml| (path, yaml)));
     }
-    let path = "deploy/kubernetes/logger-sink.yaml";
-    let sink = text(path);
-    let lines = sink.split("driftd.yaml: |\n").nth(1).unwrap().split("---").next().unwrap().lines();
-    blocks.push((
-        path,
-        lines.map(|line| line.strip_prefix("    ").unwrap_or(line).to_owned() + "\n").collect(),
-    ));
-    assert!(blocks.len() >= 3);
+    for path in ["deploy/kubernetes/logger-sink.yaml", "deploy/kubernetes/log-daemon.yaml"] {
+        let manifest = text(path);
+        let lines = manifest.split("driftd.yaml: |\n").nth(1).unwrap().split("---").next().unwrap().lines();
+        let config = lines.map(|line| line.strip_prefix("    ").unwrap_or(line).to_owned() + "\n");
+        blocks.push((path, config.collect()));
+    }
+    assert!(blocks.len() >= 4);
     for (path, yaml) in blocks {
         let file = directory.path().join("driftd.yaml");
         std::fs::write(&file, &yaml).unwrap();

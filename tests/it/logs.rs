@@ -18,6 +18,9 @@ use tempfile::TempDir;
 use crate::process::Sidecar;
 use crate::support::{self, Daemon, localhost, metric};
 
+mod objects;
+mod real;
+
 /// `amount` and `age` in, `score` out.
 fn training() -> String {
     let rows = (0..500).map(|row| format!("{},{},{}\n", row % 50, 20 + row % 7, f64::from(row % 10) / 10.0));
@@ -296,6 +299,19 @@ async fn api(daemon: &Sidecar) -> Api {
     serde_json::from_str(&text).unwrap()
 }
 
+async fn wait_for_rows(daemon: &Sidecar, n_rows: u64) -> Api {
+    let deadline = tokio::time::Instant::now() + support::PATIENCE;
+    loop {
+        let api = api(daemon).await;
+        let rows = api.models.first().map_or(0, |model| model.rows.feature);
+        if rows >= n_rows {
+            return api;
+        }
+        assert!(tokio::time::Instant::now() < deadline, "{rows} rows of {n_rows}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
 /// Killed again and again, at any moment, while a log is written and rotated: at last the windows hold what the files do.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn killed_at_any_moment_the_windows_hold_every_row_once() {
@@ -345,16 +361,7 @@ async fn killed_at_any_moment_the_windows_hold_every_row_once() {
     writer.join().unwrap();
     assert!(n_killed >= 3, "{n_killed}");
     let daemon = Sidecar::without_proxy(&file);
-    let deadline = tokio::time::Instant::now() + support::PATIENCE;
-    let api = loop {
-        let api = api(&daemon).await;
-        let rows = api.models.first().map_or(0, |model| model.rows.feature);
-        if rows >= N_ROWS {
-            break api;
-        }
-        assert!(tokio::time::Instant::now() < deadline, "{rows} rows of {N_ROWS}");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    };
+    let api = wait_for_rows(&daemon, N_ROWS).await;
     let model = &api.models[0];
     let expected = Counted { feature: N_ROWS, prediction: N_ROWS };
     assert_eq!((&model.rows, model.late.feature), (&expected, 0), "killed {n_killed} times");

@@ -1,5 +1,6 @@
 //! The `driftd` program as a process: its exit codes, its signals, its demo.
 
+use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
 use std::net::SocketAddr;
 use std::path::Path;
@@ -44,13 +45,12 @@ impl Sidecar {
     pub fn start(upstream: SocketAddr, more: &[&str]) -> Self {
         let upstream = format!("http://{upstream}");
         let args = ["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--upstream", &upstream];
-        Self::spawn(&[&args, more].concat(), None)
+        Self::spawn(&[&args, more].concat(), None, &BTreeMap::new())
     }
 
     /// Starts with a configuration that has no proxy, and waits until it can be asked.
     pub fn without_proxy(config: &Path) -> Self {
-        let nowhere = support::localhost();
-        Self::spawn(&["--config", config.to_str().expect("a path of ours")], Some(nowhere))
+        Self::without_proxy_in(config, &BTreeMap::new())
     }
 
     /// The same with a text on its standard input, which ends behind it.
@@ -61,12 +61,19 @@ impl Sidecar {
         started
     }
 
-    fn spawn(args: &[&str], mut proxy: Option<SocketAddr>) -> Self {
+    /// The same with more in its environment.
+    pub fn without_proxy_in(config: &Path, environment: &BTreeMap<String, String>) -> Self {
+        let nowhere = support::localhost();
+        Self::spawn(&["--config", config.to_str().expect("a path of ours")], Some(nowhere), environment)
+    }
+
+    fn spawn(args: &[&str], mut proxy: Option<SocketAddr>, environment: &BTreeMap<String, String>) -> Self {
         driftd::storage::install_tls(); // for the clients that call it
         let mut child = driftd()
             .args(["run", "--log-format", "json"])
             .args(args)
             .stdin(Stdio::piped())
+            .envs(environment)
             .stderr(Stdio::piped())
             .spawn()
             .expect("the program starts");
@@ -81,6 +88,11 @@ impl Sidecar {
         }
         std::thread::spawn(move || log.for_each(drop)); // a full pipe would stop the child
         Self { child, proxy: proxy.expect("read above"), admin: admin.expect("read above") }
+    }
+
+    /// What it exports.
+    pub async fn metrics(&self) -> String {
+        reqwest::get(format!("http://{}/metrics", self.admin)).await.unwrap().text().await.unwrap()
     }
 
     /// The most memory that it ever had resident, in bytes.

@@ -51,14 +51,14 @@ fn content() -> TempDir {
 }
 
 /// `serve_storage.py` as a child. It ends with its standard input, and takes what it has started with it.
-struct Servers {
+pub struct Servers {
     child: Child,
     report: Value,
     _state: TempDir,
 }
 
 impl Servers {
-    fn start(folder: &Path, more: &[&str]) -> Self {
+    pub fn start(folder: &Path, more: &[&str]) -> Self {
         let state = TempDir::new().unwrap();
         let mut child = Command::new(from_env("DRIFTD_TEST_STORAGE_PYTHON"))
             .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/python/serve_storage.py"))
@@ -74,12 +74,12 @@ impl Servers {
         Self { child, report, _state: state }
     }
 
-    fn url(&self, server: &str) -> String {
+    pub fn url(&self, server: &str) -> String {
         format!("http://127.0.0.1:{}", self.report[server])
     }
 
     /// What a user of these servers has in the environment, and a cache of its own.
-    fn environment(&self, cache: &TempDir) -> BTreeMap<String, String> {
+    pub fn environment(&self, cache: &TempDir) -> BTreeMap<String, String> {
         let mut variables = vec![
             ("XDG_CACHE_HOME", cache.path().display().to_string()),
             ("AWS_ENDPOINT_URL", self.url("s3")),

@@ -92,8 +92,13 @@ impl BoundAdmin {
 }
 
 async fn metrics(State(admin): State<Admin>) -> Response {
+    exposition(&admin.registry)
+}
+
+/// All series, for a scraper.
+pub(crate) fn exposition(registry: &Registry) -> Response {
     let mut text = Vec::new();
-    match TextEncoder::new().encode(&admin.registry.gather(), &mut text) {
+    match TextEncoder::new().encode(&registry.gather(), &mut text) {
         Ok(()) => ([(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)], text).into_response(),
         Err(error) => {
             error!(%error, "cannot encode metrics");

@@ -296,8 +296,7 @@ async fn review(
 ) -> Response {
     let metrics = &shared.metrics;
     let began = Instant::now();
-    metrics.in_flight.inc();
-    let _leaves = scopeguard(|| metrics.in_flight.dec());
+    let mut stay = Stay::begin(metrics);
     let reviewed = match shared.bodies.read(request.into_body()).await {
         ReadBody::Whole(body) => {
             // On this thread, of which there are few: so many are parsed at the same time, and no more.
@@ -307,15 +306,10 @@ async fn review(
             reviewed
         }
         ReadBody::TooLarge(beginning) => let_through(&beginning, Outcome::TooLarge),
-        ReadBody::BrokeOff => {
-            metrics.broken_off.inc();
-            return StatusCode::BAD_REQUEST.into_response();
-        }
-        ReadBody::TooSlow => {
-            metrics.broken_off.inc();
-            return StatusCode::REQUEST_TIMEOUT.into_response();
-        }
+        ReadBody::BrokeOff => return StatusCode::BAD_REQUEST.into_response(),
+        ReadBody::TooSlow => return StatusCode::REQUEST_TIMEOUT.into_response(),
     };
+    stay.is_answered = true;
     let Reviewed { body, outcome, refusal } = reviewed;
     metrics.count(outcome.labels());
     if let Some(refusal) = refusal {
@@ -327,13 +321,27 @@ async fn review(
     ([(header::CONTENT_TYPE, "application/json")], body).into_response()
 }
 
-/// Runs at the end of a scope, also where the future of a request is dropped.
-fn scopeguard<F: FnMut()>(end: F) -> impl Drop {
-    struct Guard<F: FnMut()>(F);
-    impl<F: FnMut()> Drop for Guard<F> {
-        fn drop(&mut self) {
-            (self.0)();
+/// A review that is being read or answered. It may end anywhere: where its caller hangs up, its future is dropped.
+struct Stay<'a> {
+    metrics: &'a WebhookMetrics,
+    is_answered: bool,
+}
+
+impl<'a> Stay<'a> {
+    fn begin(metrics: &'a WebhookMetrics) -> Self {
+        metrics.in_flight.inc();
+        Self { metrics, is_answered: false }
+    }
+}
+
+impl Drop for Stay<'_> {
+    fn drop(&mut self) {
+        self.metrics.in_flight.dec();
+        if !self.is_answered {
+            self.metrics.broken_off.inc();
         }
     }
-    Guard(end)
 }
+
+#[cfg(test)]
+mod tests;

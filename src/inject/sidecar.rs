@@ -86,7 +86,7 @@ pub(super) fn add(
     }
     if form == Form::Native {
         set("restartPolicy", json!("Always"));
-    } else if let Some(hook) = last_words(pod) {
+    } else if let Some(hook) = last_words(pod, config.ports.admin) {
         set("lifecycle", json!({ "preStop": hook }));
     }
     Ok(Added { container, volumes, form })
@@ -235,12 +235,15 @@ fn security(config: &SidecarConfig) -> Value {
     context
 }
 
-/// How the sidecar is kept from ending while requests still come: whatever keeps the server does, as far as that can be had without a
-/// shell.
-fn last_words(pod: &Pod) -> Option<Value> {
+/// What keeps the sidecar from ending before the server: the server's own hook where that does no more than wait, else our waiting for
+/// the server. One without a hook ends as soon as it is told to, and so do we.
+fn last_words(pod: &Pod, admin: u16) -> Option<Value> {
     let (_, server) = pod.container(SERVER)?;
-    let hook = server.lifecycle.as_ref()?.get("preStop")?;
+    let hook = server.lifecycle.as_ref()?.get("preStop").filter(|hook| !hook.is_null())?;
     let port = hook.pointer("/httpGet/port").and_then(Value::as_u64);
     let is_of_queue_proxy = Mode::of(pod).is_knative() && port == Some(DRAIN_PORT.into());
-    (is_of_queue_proxy || hook.get("sleep").is_some()).then(|| hook.clone())
+    if is_of_queue_proxy || hook.get("sleep").is_some() {
+        return Some(hook.clone());
+    }
+    Some(json!({"httpGet": {"path": "/wait-for-upstream-end", "port": admin}}))
 }

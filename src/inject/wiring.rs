@@ -270,7 +270,7 @@ fn user_port(pod: &Pod) -> Result<(String, u16), Refusal> {
 fn probe_of_queue_proxy(pod: &Pod, upstream: u16, ports: Ports) -> Result<Option<Edit>, Refusal> {
     const NAME: &str = "SERVING_READINESS_PROBE";
     let Some((container, proxy)) = pod.container(QUEUE_PROXY) else { return Ok(None) };
-    let Some((at, text)) = proxy.env(NAME) else { return Ok(None) };
+    let Some((at, text)) = proxy.env(NAME).filter(|(_, text)| !text.is_empty()) else { return Ok(None) };
     let unknown = |_| Refusal::new(Reason::UnknownWiring, format!("{NAME} of `queue-proxy` is not JSON"));
     let mut probe: Value = serde_json::from_str(text).map_err(unknown)?;
     if !probe::lead_through(&mut probe, upstream, ports) {

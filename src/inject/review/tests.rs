@@ -158,6 +158,22 @@ fn a_native_sidecar_is_an_init_container_after_those_that_are_there() {
 }
 
 #[test]
+fn a_sidecar_ends_no_sooner_than_its_server() {
+    let hook = |name: &str, hook: Value| {
+        let mut pod = pod(name, &[]);
+        if !hook.is_null() {
+            pod["spec"]["containers"][0]["lifecycle"] = json!({ "preStop": hook });
+        }
+        driftd(&injected(&defaults(), &pod))["lifecycle"]["preStop"].clone()
+    };
+    let wait = json!({"httpGet": {"path": "/wait-for-upstream-end", "port": 9464}});
+    assert_eq!(hook("standard-plain", Value::Null), Value::Null);
+    assert_eq!(hook("standard-plain", json!({"exec": {"command": ["sleep", "9"]}})), wait);
+    assert_eq!(hook("standard-plain", json!({"sleep": {"seconds": 9}})), json!({"sleep": {"seconds": 9}}));
+    assert_eq!(hook("knative-plain", Value::Null)["httpGet"]["path"], json!("/wait-for-drain"));
+}
+
+#[test]
 fn only_pods_that_ask_have_a_sidecar() {
     let outcome = |asked, pod: &Value| admitted(&defaults(), asked, pod).2.outcome;
     let mut silent = pod("standard-plain", &[]);

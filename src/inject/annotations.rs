@@ -85,17 +85,17 @@ impl Ask {
             "native" => Ok(Form::Native),
             _ => Err(bad(SIDECAR, &format!("`{text}` is neither `container` nor `native`"))),
         });
-        let credentials = text(CREDENTIALS).map(|name| match is_object_name(&name) {
-            true => Ok(name),
-            false => Err(bad(CREDENTIALS, &format!("`{name}` is not the name of a Secret"))),
+        let credentials = text(CREDENTIALS).map(|name| {
+            let is_name = is_object_name(&name);
+            is_name
+                .then(|| name.clone())
+                .ok_or_else(|| bad(CREDENTIALS, &format!("`{name}` is not the name of a Secret")))
         });
-        let port_flag =
-            text(PORT_FLAG).map(|flag| match flag.starts_with('-') && !flag.contains(['=', ' ']) {
-                true => Ok(flag),
-                false => {
-                    Err(bad(PORT_FLAG, &format!("`{flag}` is not a flag; write it like `--listen-port`")))
-                }
-            });
+        let port_flag = text(PORT_FLAG).map(|flag| {
+            let is_flag = flag.starts_with('-') && !flag.contains(['=', ' ']);
+            let problem = || format!("`{flag}` is not a flag; write it like `--listen-port`");
+            is_flag.then(|| flag.clone()).ok_or_else(|| bad(PORT_FLAG, &problem()))
+        });
         Ok(Self {
             baseline: text(BASELINE).map(|text| baseline(&text)).transpose()?,
             model: text(MODEL),

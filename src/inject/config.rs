@@ -119,7 +119,7 @@ impl Default for Modes {
 
 impl Modes {
     /// Of one of them.
-    pub const fn of(&self, mode: Mode) -> ModeConfig {
+    pub const fn of(self, mode: Mode) -> ModeConfig {
         match mode {
             Mode::Knative => self.knative,
             Mode::KnativeWithAgent => self.knative_with_agent,
@@ -128,7 +128,7 @@ impl Modes {
         }
     }
 
-    fn check(&self) -> Result<(), ConfigError> {
+    fn check(self) -> Result<(), ConfigError> {
         let possible = [
             (Mode::Knative, Tap::UserPort),
             (Mode::KnativeWithAgent, Tap::ComponentPort),

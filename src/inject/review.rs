@@ -169,7 +169,7 @@ fn reviewed(
     outcome: Outcome,
     refusal: Option<Refusal>,
 ) -> Reviewed {
-    let warnings = refusal.iter().map(|refusal| warning(refusal)).collect();
+    let warnings = refusal.iter().map(warning).collect();
     let response = AdmissionResponse {
         uid,
         allowed: true,
@@ -289,7 +289,7 @@ fn inject(config: &InjectConfig, pod: &Pod, object: &Value) -> Result<Value, Ref
         return Err(Refusal::new(Reason::AlreadyThere, format!("the pod has its own, `{}`", container.name)));
     }
     let ask = Ask::of(pod, &config.sidecar.resources)?;
-    let wiring = wire(pod, &config.modes, config.sidecar.ports, ask.port_flag.as_deref())?;
+    let wiring = wire(pod, config.modes, config.sidecar.ports, ask.port_flag.as_deref())?;
     let taken = wiring.takes_port.then(|| object.pointer("/spec/containers/0/ports/0").cloned()).flatten();
     let form = config.modes.of(Mode::of(pod)).form;
     let added = sidecar::add(pod, &ask, (&config.sidecar, form), wiring.place, taken)?;

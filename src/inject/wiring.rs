@@ -153,7 +153,7 @@ impl FromStr for Place {
 /// How a pod without a sidecar gets one.
 pub(super) fn wire(
     pod: &Pod,
-    modes: &Modes,
+    modes: Modes,
     ports: Ports,
     port_flag: Option<&str>,
 ) -> Result<Wiring, Refusal> {

@@ -10,8 +10,8 @@ use crate::inject::{Reason, Refusal};
 /// Where KServe's Service leads when no container declares a port.
 const DEFAULT_PORT: u16 = 8080;
 
-/// How KServe's runtimes tell their servers the port (`config/runtimes` of KServe v0.20): its own servers, Triton, TensorFlow Serving,
-/// OpenVINO, vLLM.
+/// How KServe's runtimes tell their servers the port (`config/runtimes` of KServe v0.20): its own servers, Triton, `TensorFlow` Serving,
+/// `OpenVINO`, `vLLM`.
 const FLAGS: [&str; 5] = ["--http_port", "--http-port", "--rest_api_port", "--rest_port", "--port"];
 /// `MLServer`'s variable.
 const VARIABLES: [&str; 1] = ["MLSERVER_HTTP_PORT"];
@@ -42,10 +42,8 @@ pub(super) fn wire(pod: &Pod, ports: Ports, port_flag: Option<&str>) -> Result<W
     if takes_port {
         edits.push(Edit::Remove { list: "/spec/containers/0/ports".to_owned(), at: 0 });
     }
-    let others = pod.all_containers().filter(|container| container.name != SERVER);
-    if let Some(other) =
-        others.into_iter().find(|other| other.ports.iter().any(|port| port.container_port == entry))
-    {
+    let mut others = pod.all_containers().filter(|container| container.name != SERVER);
+    if let Some(other) = others.find(|other| other.ports.iter().any(|port| port.container_port == entry)) {
         let text = format!("`{}` has port {entry} too", other.name);
         return Err(Refusal::new(Reason::PortTaken, text));
     }
@@ -62,8 +60,8 @@ fn check_plain(server: &Container) -> Result<(), Refusal> {
         ["--ssl", "--tls", "--enable_tls", "--enable-tls"].iter().any(|begin| word.starts_with(begin))
     });
     let hooks = server.lifecycle.iter().flat_map(|lifecycle| lifecycle.as_object().into_iter().flatten());
-    let handlers = server.probes().map(|(_, probe)| probe).chain(hooks.map(|(_, hook)| hook));
-    let asked = handlers.into_iter().any(probe::is_tls);
+    let mut handlers = server.probes().map(|(_, probe)| probe).chain(hooks.map(|(_, hook)| hook));
+    let asked = handlers.any(probe::is_tls);
     match flag {
         Some(flag) => Err(Refusal::new(Reason::Tls, format!("the server has the argument {flag}"))),
         None if asked => Err(Refusal::new(Reason::Tls, "a probe of the server asks over HTTPS")),

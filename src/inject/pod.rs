@@ -75,7 +75,8 @@ pub(super) struct Port {
 #[serde(rename_all = "camelCase")]
 pub(super) struct Mount {
     pub name: String,
-    pub mount_path: String,
+    #[serde(rename = "mountPath")]
+    pub path: String,
     pub sub_path: Option<String>,
     pub sub_path_expr: Option<String>,
 }

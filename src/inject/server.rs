@@ -38,7 +38,7 @@ use body::{Bodies, ReadBody};
 /// A peer that does not get on with TLS is let go.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// A connection without a request is closed; the API server opens another.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
+const HEAD_TIMEOUT: Duration = Duration::from_mins(1);
 /// Reviews on one HTTP/2 connection at the same time: what Go's client expects of a server at least.
 const MAX_STREAMS: u32 = 250;
 /// What is being answered at the end has this long.

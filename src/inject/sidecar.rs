@@ -169,8 +169,7 @@ fn baseline(pod: &Pod, ask: &Ask) -> Baseline {
 /// The server's mount of the model, for us to read from.
 fn model_folder(pod: &Pod) -> Option<Value> {
     let (_, server) = pod.container(SERVER)?;
-    let mount =
-        server.volume_mounts.iter().find(|mount| mount.mount_path.trim_end_matches('/') == MODEL_FOLDER)?;
+    let mount = server.volume_mounts.iter().find(|mount| mount.path.trim_end_matches('/') == MODEL_FOLDER)?;
     let mut copy = json!({"name": mount.name, "mountPath": MODEL_FOLDER, "readOnly": true});
     if mount.sub_path_expr.is_some() {
         return None; // made of the server's environment, which we do not have

@@ -19,7 +19,7 @@ use tokio_rustls::client::TlsStream;
 
 use super::*;
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 const NAME: &str = "driftd-webhook.driftd-system.svc";
 
 /// Who signs certificates.
@@ -89,7 +89,7 @@ struct Running {
     addr: SocketAddr,
     admin: SocketAddr,
     stop: oneshot::Sender<()>,
-    running: JoinHandle<()>,
+    task: JoinHandle<()>,
 }
 
 impl Running {
@@ -104,8 +104,8 @@ impl Running {
         let webhook = Webhook::bind(config).await.unwrap();
         let (addr, admin) = (webhook.local_addr().unwrap(), webhook.admin_addr().unwrap());
         let (stop, stopped) = oneshot::channel::<()>();
-        let running = tokio::spawn(async move { webhook.run(async { drop(stopped.await) }).await.unwrap() });
-        Self { addr, admin, stop, running }
+        let task = tokio::spawn(async move { webhook.run(async { drop(stopped.await) }).await.unwrap() });
+        Self { addr, admin, stop, task }
     }
 
     fn url(&self) -> String {
@@ -136,7 +136,7 @@ impl Running {
 
     async fn stop(self) {
         drop(self.stop);
-        timeout(PATIENCE, self.running).await.expect("stops in time").expect("no panic");
+        timeout(PATIENCE, self.task).await.expect("stops in time").expect("no panic");
     }
 }
 
@@ -299,9 +299,9 @@ async fn it_is_ready_once_there_is_a_certificate_and_until_it_leaves() {
     webhook.wait_for(r#"driftd_webhook_certificate_loads_total{outcome="loaded"}"#, 1.0).await;
     assert_eq!(webhook.get("/readyz").await.0, 200);
 
-    let Running { addr, admin, stop, running } = webhook;
+    let Running { addr, admin, stop, task } = webhook;
     drop(stop);
-    let webhook = Running { addr, admin, stop: oneshot::channel().0, running };
+    let webhook = Running { addr, admin, stop: oneshot::channel().0, task };
     let leaving = async {
         while webhook.get("/readyz").await != (503, "not ready: stopping\n".to_owned()) {
             sleep(Duration::from_millis(10)).await;
@@ -311,5 +311,5 @@ async fn it_is_ready_once_there_is_a_certificate_and_until_it_leaves() {
     // API servers that have not heard of it yet are answered.
     let client = authority.client(addr, true);
     check_allowed(&post(&client, &webhook.url(), review().to_string()).await, "0a-1", true);
-    webhook.running.abort();
+    webhook.task.abort();
 }

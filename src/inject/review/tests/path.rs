@@ -21,10 +21,10 @@ fn flag(container: &Value, flag: &str) -> Option<u16> {
         .map(|word| word.as_str().unwrap())
         .collect();
     let joined = format!("{flag}=");
-    let values = words.iter().enumerate().filter_map(|(at, word)| {
+    let mut values = words.iter().enumerate().filter_map(|(at, word)| {
         word.strip_prefix(&joined).or_else(|| (*word == flag).then(|| words.get(at + 1).copied()).flatten())
     });
-    values.last()?.parse().ok()
+    values.next_back()?.parse().ok()
 }
 
 /// Where the server listens.

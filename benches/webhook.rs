@@ -50,7 +50,7 @@ fn main() {
         for _ in 0..N_REVIEWS {
             let began = Instant::now();
             std::hint::black_box(answer(&config, Asked::ByPod, review.as_bytes()));
-            histogram.saturating_record(u64::try_from(began.elapsed().as_nanos()).unwrap());
+            histogram.record(u64::try_from(began.elapsed().as_nanos()).unwrap()).unwrap();
         }
         print(&format!("deciding, {name}"), &histogram);
     }
@@ -101,7 +101,7 @@ async fn call(client: reqwest::Client, url: String, body: String, n_reviews: usi
         let began = Instant::now();
         let response = client.post(&url).body(body.clone()).send().await.unwrap();
         assert!(response.bytes().await.unwrap().windows(9).any(|part| part == b"JSONPatch"));
-        histogram.saturating_record(u64::try_from(began.elapsed().as_nanos()).unwrap());
+        histogram.record(u64::try_from(began.elapsed().as_nanos()).unwrap()).unwrap();
     }
     histogram
 }
@@ -117,7 +117,7 @@ fn port(process: &mut Child) -> u16 {
                 let line: Value = serde_json::from_str(&line).unwrap_or_default();
                 let addr = line["fields"]["https"].as_str().or(line["https"].as_str());
                 if let Some(port) = addr.and_then(|addr| addr.rsplit(':').next()?.parse().ok()) {
-                    drop(send.try_send(port));
+                    let _told_before = send.try_send(port);
                 }
             }
         });

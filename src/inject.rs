@@ -5,7 +5,7 @@
 //! and looking at the result ([`sane`]) before anything is answered.
 //!
 //! Pods stay JSON values all the way: a typed pod would drop the fields of a newer Kubernetes, and takes some thousand types to
-//! compile where a dozen fields are read ([`pod`]).
+//! compile where a dozen fields are read (`pod`).
 
 pub mod annotations;
 pub mod config;

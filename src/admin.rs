@@ -5,6 +5,7 @@ use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::{Query, State};
 use axum::http::{StatusCode, header};
@@ -33,6 +34,9 @@ pub struct Admin {
     pub readiness: Readiness,
 }
 
+/// How often it is looked whether the model server is still there.
+const LOOK_INTERVAL: Duration = Duration::from_millis(200);
+
 const INDEX: &str = "driftd\n
 /metrics        series for Prometheus
 /livez          200 while the process runs
@@ -57,6 +61,7 @@ impl Admin {
             .route("/livez", get(|| async { "ok\n" }))
             .route("/readyz", get(readyz))
             .route("/api/v1/drift", get(drift))
+            .route("/wait-for-upstream-end", get(wait_for_upstream_end))
             .fallback(|| async { (StatusCode::NOT_FOUND, "not found; GET / lists what there is\n") })
             .with_state(self)
     }
@@ -92,8 +97,13 @@ impl BoundAdmin {
 }
 
 async fn metrics(State(admin): State<Admin>) -> Response {
+    exposition(&admin.registry)
+}
+
+/// All series, for a scraper.
+pub(crate) fn exposition(registry: &Registry) -> Response {
     let mut text = Vec::new();
-    match TextEncoder::new().encode(&admin.registry.gather(), &mut text) {
+    match TextEncoder::new().encode(&registry.gather(), &mut text) {
         Ok(()) => ([(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)], text).into_response(),
         Err(error) => {
             error!(%error, "cannot encode metrics");
@@ -107,6 +117,15 @@ async fn readyz(State(admin): State<Admin>) -> Response {
         Ok(()) => "ready\n".into_response(),
         Err(reason) => (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {reason}\n")).into_response(),
     }
+}
+
+/// Answers once the model server is gone: as a `preStop` hook of the sidecar, it keeps the sidecar for as long as the server's own hook
+/// keeps the server. Kubernetes ends both when the pod's grace is over.
+async fn wait_for_upstream_end(State(admin): State<Admin>) -> &'static str {
+    while (admin.readiness)().is_ok() {
+        tokio::time::sleep(LOOK_INTERVAL).await;
+    }
+    "the model server is gone\n"
 }
 
 /// What `/api/v1/drift` can be narrowed to.
@@ -145,4 +164,30 @@ async fn drift(
         model.features.retain(|feature| asked(&query.feature, &feature.name));
     }
     Json(report).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn the_hook_answers_when_the_model_server_is_gone_and_not_before() {
+        crate::storage::install_tls();
+        let is_there = Arc::new(AtomicBool::new(true));
+        let seen = Arc::clone(&is_there);
+        let readiness = move || if seen.load(Ordering::Relaxed) { Ok(()) } else { Err("gone".to_owned()) };
+        let report = watch::channel(Arc::default()).1;
+        let admin = Admin { registry: Registry::new(), report, readiness: Arc::new(readiness) };
+        let admin = admin.bind(([127, 0, 0, 1], 0).into()).await.unwrap();
+        let url = format!("http://{}/wait-for-upstream-end", admin.local_addr().unwrap());
+        let serving = tokio::spawn(admin.run(std::future::pending()));
+        let mut asked = tokio::spawn(async move { reqwest::get(url).await.unwrap().text().await.unwrap() });
+        assert!(tokio::time::timeout(3 * LOOK_INTERVAL, &mut asked).await.is_err(), "it is still there");
+        is_there.store(false, Ordering::Relaxed);
+        let answer = tokio::time::timeout(Duration::from_secs(30), asked).await.unwrap().unwrap();
+        assert_eq!(answer, "the model server is gone\n");
+        serving.abort();
+    }
 }

@@ -6,6 +6,7 @@ pub mod demo;
 mod draw;
 pub mod replay;
 pub mod run;
+pub mod webhook;
 
 use std::io::IsTerminal;
 use std::path::Path;
@@ -47,6 +48,7 @@ enum Command {
     Check(check::CheckArgs),
     Replay(replay::ReplayArgs),
     Demo(demo::DemoArgs),
+    Webhook(webhook::WebhookArgs),
 }
 
 impl Cli {
@@ -62,6 +64,7 @@ impl Cli {
             Command::Check(args) => check::run(args),
             Command::Replay(args) => replay::run(args),
             Command::Demo(args) => demo::run(args),
+            Command::Webhook(args) => webhook::run(&args),
         }
     }
 }
@@ -71,6 +74,11 @@ pub fn exit_code(error: &anyhow::Error) -> u8 {
     let storage = error.chain().find_map(|cause| cause.downcast_ref::<StorageError>());
     if storage.is_some_and(StorageError::is_unavailable) {
         return exit::UNAVAILABLE;
+    }
+    match error.downcast_ref::<crate::inject::server::WebhookError>() {
+        Some(crate::inject::server::WebhookError::Metrics(_)) => return exit::BUG,
+        Some(crate::inject::server::WebhookError::Bind { .. }) => return exit::USAGE,
+        None => (),
     }
     match error.downcast_ref::<crate::app::AppError>() {
         Some(crate::app::AppError::Metrics(_)) => exit::BUG,

@@ -132,6 +132,12 @@ pub struct Identity {
     pub namespace: String,
     /// Label `inferenceservice` of every model series.
     pub inferenceservice: String,
+    /// Label `component` of `driftd_model_info`.
+    pub component: String,
+    /// Label `revision` of `driftd_model_info`.
+    pub revision: String,
+    /// Where the model is served from; in `driftd_model_info` as a hash.
+    pub storage_uri: String,
 }
 
 /// The ways traffic comes in: at least one, of those that listen one of a kind at most, and logs by themselves: the time of
@@ -289,7 +295,15 @@ impl Config {
     pub fn read_for(path: &Path, storage_uri: Option<&str>) -> Result<Self, ConfigError> {
         let text = std::fs::read_to_string(path)
             .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
-        let mut raw: RawConfig = serde_saphyr::from_str(&text)
+        Self::parse_for(&text, path, storage_uri)
+    }
+
+    /// The same from text; `path` is for errors.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub fn parse_for(text: &str, path: &Path, storage_uri: Option<&str>) -> Result<Self, ConfigError> {
+        let mut raw: RawConfig = serde_saphyr::from_str(text)
             .map_err(|error| ConfigError::Parse { path: path.to_owned(), message: error.to_string() })?;
         if let ([model], Some(uri)) = (&mut *raw.models, storage_uri) {
             model.storage_uri.get_or_insert_with(|| uri.to_owned());

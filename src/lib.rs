@@ -38,4 +38,6 @@ pub mod admin;
 
 pub mod app;
 
+pub mod inject;
+
 pub mod cli;

@@ -3,6 +3,7 @@
 pub mod accept;
 pub mod answer;
 pub mod preface;
+pub mod tls;
 
 pub use accept::{accept, backlog};
 pub use answer::{Fault, json_error};

@@ -182,7 +182,12 @@ fn read_file(path: &Path, known: Option<&Revision>) -> Result<Fetched, BaselineE
 pub fn version_of(storage_uri: &str) -> String {
     let uri = storage_uri.trim_end_matches('/');
     let segment = uri.rsplit(['/', ':']).next().unwrap_or_default();
-    format!("{segment}-{}", hex(&Sha256::digest(uri)[..4]))
+    format!("{segment}-{}", hash_of(uri))
+}
+
+/// 8 hex digits of the SHA-256 of a URI.
+pub(crate) fn hash_of(uri: &str) -> String {
+    hex(&Sha256::digest(uri)[..4])
 }
 
 impl BaselineError {

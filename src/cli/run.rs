@@ -1,7 +1,7 @@
 //! `driftd run`: the sidecar.
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context;
@@ -25,11 +25,14 @@ pub struct RunArgs {
     /// Configuration file; without it, --listen and --upstream say all that is needed
     #[arg(long, env = "DRIFTD_CONFIG", conflicts_with_all = ["listen", "upstream", "admin", "baseline", "model", "model_version"])]
     config: Option<PathBuf>,
+    /// The configuration itself, instead of a file: in a pod it needs no volume
+    #[arg(long, env = "DRIFTD_CONFIG_TEXT", value_name = "YAML", conflicts_with_all = ["config", "listen", "upstream", "admin", "baseline", "model", "model_version"])]
+    config_text: Option<String>,
     /// Where callers connect
-    #[arg(long, value_parser = socket_addr, required_unless_present = "config", value_name = "[HOST]:PORT")]
+    #[arg(long, value_parser = socket_addr, required_unless_present_any = ["config", "config_text"], value_name = "[HOST]:PORT")]
     listen: Option<SocketAddr>,
     /// The model server
-    #[arg(long, required_unless_present = "config", value_name = "URL")]
+    #[arg(long, required_unless_present_any = ["config", "config_text"], value_name = "URL")]
     upstream: Option<String>,
     /// Where metrics, health and the API are served [default: :9464]
     #[arg(long, value_parser = socket_addr, value_name = "[HOST]:PORT")]
@@ -65,6 +68,12 @@ pub struct RunArgs {
     /// Keep windows over a restart in this folder of its own [default: that of the configuration, or nowhere]
     #[arg(long, env = "DRIFTD_STATE_DIR", value_name = "FOLDER")]
     state_dir: Option<PathBuf>,
+    /// Label `component` of `driftd_model_info`
+    #[arg(long, env = "DRIFTD_COMPONENT", default_value = "")]
+    component: String,
+    /// Label `revision` of `driftd_model_info`
+    #[arg(long, env = "DRIFTD_REVISION", default_value = "")]
+    revision: String,
 }
 
 /// `:8080` is every interface, as users of other proxies write it.
@@ -76,14 +85,17 @@ fn socket_addr(text: &str) -> Result<SocketAddr, String> {
 
 impl RunArgs {
     fn config(&self) -> anyhow::Result<Config> {
+        // Empty where the downward API has no such annotation.
+        let storage_uri = self.storage_uri.as_deref().filter(|uri| !uri.is_empty());
         if let Some(path) = &self.config {
-            // Empty where the downward API has no such annotation.
-            return Ok(Config::read_for(path, self.storage_uri.as_deref().filter(|uri| !uri.is_empty()))?);
+            return Ok(Config::read_for(path, storage_uri)?);
+        }
+        if let Some(text) = &self.config_text {
+            return Ok(Config::parse_for(text, Path::new("--config-text"), storage_uri)?);
         }
         let (Some(listen), Some(upstream)) = (self.listen, &self.upstream) else {
             anyhow::bail!("--listen and --upstream are needed where there is no --config");
         };
-        let storage_uri = self.storage_uri.as_deref().filter(|uri| !uri.is_empty());
         let beside = storage_uri.map(ModelConfig::beside);
         let of_file = match &self.baseline {
             None => None,
@@ -119,7 +131,13 @@ pub fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
     let mut config = args.config()?;
     config.state_dir = args.state_dir.or(config.state_dir);
     raise_file_limit();
-    let identity = Identity { namespace: args.namespace, inferenceservice: args.inferenceservice };
+    let identity = Identity {
+        namespace: args.namespace,
+        inferenceservice: args.inferenceservice,
+        component: args.component,
+        revision: args.revision,
+        storage_uri: args.storage_uri.unwrap_or_default(),
+    };
     runtime(args.threads)?.block_on(async {
         let app = App::bind(config, identity).await?;
         info!(admin = %app.admin_addr()?, "serving /metrics, /livez, /readyz and /api/v1/drift");

@@ -18,6 +18,7 @@ use super::report::{
     ScoreReport, ViolationReport,
 };
 use crate::baseline::Role;
+use crate::baseline::source::hash_of;
 use crate::config::{EvaluationConfig, Identity, Window};
 use crate::decode::ViolationReason;
 use crate::drift::cause::{Cause, ModelVerdict};
@@ -28,7 +29,7 @@ use crate::drift::verdict::FeatureVerdict;
 use crate::drift::window::Added;
 use crate::drift::{Histogram, Timestamp};
 use crate::telemetry::model::{
-    BaselineLabels, BinSeries, FeatureLabels, UNEXPECTED, WindowGauges, bin_label,
+    BaselineLabels, BinSeries, FeatureLabels, ServedLabels, UNEXPECTED, WindowGauges, bin_label,
 };
 use crate::telemetry::{ModelLabels, ModelMetrics, ModelSeries, ProcessMetrics};
 
@@ -138,7 +139,8 @@ impl ModelState {
             model: model.name.clone(),
             version: model.version.clone(),
         };
-        let series = context.metrics.of_model(labels, baseline_labels(&model));
+        let served = served_labels(&context.identity);
+        let series = context.metrics.of_model(labels, baseline_labels(&model), served);
         let columns = (0..model.references.len())
             .map(|idx| ColumnState::new(idx, &model, &series, context, process))
             .collect();
@@ -438,6 +440,16 @@ fn baseline_labels(model: &Model) -> BaselineLabels<'_> {
         sha256: model.baseline.sha256(),
         is_borrowed: model.origin == Origin::Borrowed,
         is_learnt: model.origin == Origin::Learnt,
+    }
+}
+
+/// A URI is long, and may hold credentials: its hash tells one from another.
+fn served_labels(identity: &Identity) -> ServedLabels {
+    let uri = Some(identity.storage_uri.trim_end_matches('/')).filter(|uri| !uri.is_empty());
+    ServedLabels {
+        component: identity.component.clone(),
+        revision: identity.revision.clone(),
+        storage_uri_hash: uri.map(hash_of).unwrap_or_default(),
     }
 }
 

@@ -50,6 +50,7 @@ pub struct ModelMetrics {
     violations: IntCounterVec,
     last_row: GaugeVec,
     baseline_info: IntGaugeVec,
+    model_info: IntGaugeVec,
 }
 
 /// The label values of one feature.
@@ -149,15 +150,26 @@ impl ModelMetrics {
                 "Always 1; sha256 identifies the baseline in use, borrowed says whether it is another version's, learnt whether it was made from traffic.",
                 &["sha256", "borrowed", "learnt"],
             )?,
+            model_info: whole(
+                "driftd_model_info",
+                "Always 1; which pods serve the model: component, revision, and a hash of the URI that it comes from.",
+                &["component", "revision", "storage_uri_hash"],
+            )?,
         })
     }
 
     /// The series of one model, which exist from now on.
-    pub fn of_model(&self, labels: ModelLabels, baseline: BaselineLabels<'_>) -> ModelSeries {
+    pub fn of_model(
+        &self,
+        labels: ModelLabels,
+        baseline: BaselineLabels<'_>,
+        served: ServedLabels,
+    ) -> ModelSeries {
         self.baseline_info.with_label_values(&labels.with(&baseline.values())).set(1);
+        self.model_info.with_label_values(&labels.with(&served.values())).set(1);
         let rows = [Role::Feature, Role::Prediction]
             .map(|role| self.rows.with_label_values(&labels.with(&[role.as_str()])));
-        let series = ModelSeries { families: self.clone(), labels, rows };
+        let series = ModelSeries { families: self.clone(), labels, rows, served };
         for reason in [ViolationReason::UnexpectedFeature, ViolationReason::Shape] {
             series.add_violations(None, reason, 0);
         }
@@ -184,12 +196,31 @@ impl<'a> BaselineLabels<'a> {
     }
 }
 
+/// What `driftd_model_info` says of who serves the models of a process; empty where nobody says.
+#[derive(Clone, Debug, Default)]
+pub struct ServedLabels {
+    /// Which part of an `InferenceService` it is.
+    pub component: String,
+    /// Which revision of it.
+    pub revision: String,
+    /// 8 hex digits of the SHA-256 of where it is served from.
+    pub storage_uri_hash: String,
+}
+
+impl ServedLabels {
+    /// In the order of the labels.
+    pub fn values(&self) -> [&str; 3] {
+        [&*self.component, &*self.revision, &*self.storage_uri_hash]
+    }
+}
+
 /// The series of one model.
 #[derive(Clone, Debug)]
 pub struct ModelSeries {
     families: ModelMetrics,
     labels: ModelLabels,
     rows: [IntCounter; 2],
+    served: ServedLabels,
 }
 
 /// The bin counters of one feature.

@@ -84,11 +84,6 @@ impl ProcessMetrics {
             "driftd_metrics_series_cut_total",
             "Per-feature series that metrics.max_series kept out of /metrics; the features are still judged.",
         )?;
-        let build_info = IntGaugeVec::new(
-            Opts::new("driftd_build_info", "Always 1; the version is a label."),
-            &["version"],
-        )?;
-        build_info.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
         // All at 0 from the start: a rate is blind to the event that a counter begins with.
         for format in Format::ALL {
             for reason in DecodeError::kinds().chain(UNCOUNTED) {
@@ -112,9 +107,7 @@ impl ProcessMetrics {
         registry.register(Box::new(evaluation_seconds.clone()))?;
         registry.register(Box::new(mirrored_bytes.clone()))?;
         registry.register(Box::new(series_cut.clone()))?;
-        registry.register(Box::new(build_info))?;
-        #[cfg(target_os = "linux")]
-        registry.register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))?;
+        register_itself(registry)?;
         Ok(Self {
             decode_errors,
             baseline_errors,
@@ -147,4 +140,15 @@ impl ProcessMetrics {
     pub fn count_baseline_error(&self, reason: &'static str) {
         self.baseline_errors.with_label_values(&[reason]).inc();
     }
+}
+
+/// `driftd_build_info` and `process_*`, which every role has.
+pub(super) fn register_itself(registry: &Registry) -> prometheus::Result<()> {
+    let build_info =
+        IntGaugeVec::new(Opts::new("driftd_build_info", "Always 1; the version is a label."), &["version"])?;
+    build_info.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+    registry.register(Box::new(build_info))?;
+    #[cfg(target_os = "linux")]
+    registry.register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))?;
+    Ok(())
 }

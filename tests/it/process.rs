@@ -22,6 +22,10 @@ pub fn driftd() -> Command {
     // What a developer's shell says must not decide what a test sees.
     for name in [
         "DRIFTD_CONFIG",
+        "DRIFTD_CONFIG_TEXT",
+        "DRIFTD_COMPONENT",
+        "DRIFTD_REVISION",
+        "DRIFTD_STORAGE_URI",
         "DRIFTD_THREADS",
         "DRIFTD_LOG",
         "DRIFTD_LOG_FORMAT",

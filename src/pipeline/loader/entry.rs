@@ -71,10 +71,10 @@ impl Entry {
     /// Begins with what was last there in the first place that lies elsewhere. It is asked for all the same.
     pub(super) fn use_kept(&mut self) {
         let places = self.config.places.iter().enumerate();
-        let remote = places.filter(|(_, place)| matches!(place.source, BaselineSource::Remote(_)));
+        let mut remote = places.filter(|(_, place)| matches!(place.source, BaselineSource::Remote(_)));
         let last =
             |(at, place): (usize, &BaselinePlace)| Some((at, self.kept.as_ref()?.last(&place.source)?));
-        if let Some((at, baseline)) = remote.filter_map(last).next() {
+        if let Some((at, baseline)) = remote.find_map(last) {
             let model = Arc::new(Model::new(&self.config, baseline, origin(&self.config.places[at])));
             self.in_force = Some(InForce { place: at, revision: None, model });
         }

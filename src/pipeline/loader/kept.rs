@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use sha2::{Digest, Sha256};
 use tracing::warn;
 
+use crate::baseline::schema::hex;
 use crate::baseline::{Baseline, BaselineSource};
 
 /// A folder of them.
@@ -20,8 +21,7 @@ impl Kept {
     /// Named by where it is from, which may be anything but a file name.
     fn path(&self, source: &BaselineSource) -> PathBuf {
         let digest = Sha256::digest(source.to_string());
-        let name: String = digest[..16].iter().map(|byte| format!("{byte:02x}")).collect();
-        self.0.join(name + ".json")
+        self.0.join(hex(&digest[..16]) + ".json")
     }
 
     /// Keeps what is a baseline. That it could not be kept harms only a start that finds its storage down.

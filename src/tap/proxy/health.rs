@@ -5,13 +5,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use http::uri::Authority;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::sleep;
 use tracing::{info, warn};
 
 use super::upstream::connect;
 
 /// How often an idle upstream is tried. A probe is a connection opened and closed.
 const PROBE_INTERVAL: Duration = Duration::from_secs(2);
+
+/// How often one that cannot be reached is: a pod that starts waits for this, and Knative's activator with a request in its hand.
+const RETRY_INTERVAL: Duration = Duration::from_millis(200);
 
 /// A shared flag, kept by the traffic itself and, while there is none, by a probe.
 #[derive(Clone, Debug, Default)]
@@ -45,14 +48,11 @@ impl UpstreamHealth {
 
     /// Probes for as long as it is polled.
     pub(super) async fn keep(&self, upstream: &Authority, connect_timeout: Duration) {
-        let mut ticks = interval(PROBE_INTERVAL);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            ticks.tick().await;
-            if self.0.heard.swap(false, Ordering::Relaxed) {
-                continue;
+            if !self.0.heard.swap(false, Ordering::Relaxed) {
+                self.set(connect(upstream, connect_timeout).await.is_ok());
             }
-            self.set(connect(upstream, connect_timeout).await.is_ok());
+            sleep(if self.is_reachable() { PROBE_INTERVAL } else { RETRY_INTERVAL }).await;
         }
     }
 

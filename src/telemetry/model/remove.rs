@@ -106,6 +106,10 @@ impl SeriesNames {
 impl ModelSeries {
     /// Takes back the series of a model that is watched no more, but those that `heirs` of its labels go on with.
     pub fn remove(&self, names: &SeriesNames, heirs: &[SeriesNames]) {
+        if heirs.is_empty() {
+            // One a process and model, whatever its baseline.
+            drop(self.families.model_info.remove_label_values(&self.labels.with(&self.served.values())));
+        }
         let kept: HashSet<_> = heirs.iter().flat_map(SeriesNames::all).collect();
         for (family, labels) in names.all().difference(&kept) {
             let labels: Vec<_> = labels.iter().map(String::as_str).collect();

@@ -190,7 +190,6 @@ fn every_flag_that_is_named_exists() {
         "deploy/kubernetes/sidecar.yaml",
         "deploy/kubernetes/inferenceservice.yaml",
         "deploy/kubernetes/logger-sink.yaml",
-        "deploy/kubernetes/log-daemon.yaml",
     ];
     for path in ["README.md", "docs/runbook.md", "docs/configuration.md", "docs/kserve.md"]
         .into_iter()
@@ -218,12 +217,10 @@ fn configuration_in_the_documents_is_valid() {
             text.split("```yaml\n").skip(1).map(|block| block.split("```").next().unwrap().to_owned());
         blocks.extend(found.map(|yaml| (path, yaml)));
     }
-    for path in ["deploy/kubernetes/logger-sink.yaml", "deploy/kubernetes/log-daemon.yaml"] {
-        let manifest = text(path);
-        let lines = manifest.split("driftd.yaml: |\n").nth(1).unwrap().split("---").next().unwrap().lines();
-        let config = lines.map(|line| line.strip_prefix("    ").unwrap_or(line).to_owned() + "\n");
-        blocks.push((path, config.collect()));
-    }
+    let manifest = text("deploy/kubernetes/logger-sink.yaml");
+    let lines = manifest.split("driftd.yaml: |\n").nth(1).unwrap().split("---").next().unwrap().lines();
+    let config = lines.map(|line| line.strip_prefix("    ").unwrap_or(line).to_owned() + "\n");
+    blocks.push(("deploy/kubernetes/logger-sink.yaml", config.collect()));
     assert!(blocks.len() >= 4);
     for (path, yaml) in blocks {
         let file = directory.path().join("driftd.yaml");

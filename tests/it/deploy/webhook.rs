@@ -1,6 +1,8 @@
 //! The API server finds the webhook, and a webhook that is down keeps no pod from starting.
 
+use driftd::inject::WebhookConfig;
 use serde_json::Value;
+use tempfile::TempDir;
 
 use super::pods::{Pods, pods};
 use super::rendered::{Rendering, every_rendering, list_at, text_at, yaml};
@@ -28,6 +30,19 @@ fn the_api_server_is_led_to_the_port_that_the_webhook_listens_on() {
             let port = list_at(service, "/spec/ports").iter().find(|port| port["port"] == asked["port"]);
             assert_eq!(pods.port(&port.unwrap()["targetPort"]), Some(9443), "{}", rendering.name);
         }
+    }
+}
+
+#[test]
+fn its_configuration_is_valid_where_it_is_mounted() {
+    let directory = TempDir::new().unwrap();
+    for (rendering, pods) in with_webhook() {
+        let map = rendering.of_kind("ConfigMap").find(|map| map.pointer("/data/webhook.yaml").is_some());
+        let text = text_at(map.unwrap(), "/data/webhook.yaml");
+        let file = directory.path().join("webhook.yaml");
+        std::fs::write(&file, text).unwrap();
+        let config = WebhookConfig::read(&file).unwrap_or_else(|error| panic!("{}: {error}", rendering.name));
+        assert_eq!(Some(u64::from(config.listen.port())), pods.port(&serde_json::json!("https")));
     }
 }
 

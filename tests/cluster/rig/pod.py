@@ -53,7 +53,7 @@ class Pod:
         following = [each for each in self.object["spec"].get("volumes", []) if volumes.renewed(each)]
         if following and self.is_running and not self.stopping.is_set():
             try:
-                volumes.prepare(self.api, {**self.object, "spec": {"volumes": following}}, self.volumes, self.address)
+                volumes.prepare(self.api, {**self.object, "spec": {**self.object["spec"], "volumes": following}}, self.volumes, self.address)
             except (volumes.VolumeError, Refused, OSError) as error:
                 self.note(f"volumes are not renewed: {error}")
 

@@ -23,7 +23,8 @@ def prepare(api: Api, pod: Object, folder: Path, address: str | None) -> None:
         if "emptyDir" in volume:
             target.chmod(0o777)
         elif (files := files_of(api, pod, volume, address)) is not None:
-            publish(target, files)
+            # As a kubelet does it, whose volumes are of root and of the pod's group.
+            publish(target, files, pod["spec"].get("securityContext", {}).get("fsGroup", -1))
         else:
             kinds = ", ".join(key for key in volume if key != "name")
             raise VolumeError(f"volume {volume['name']}: the rig has no volumes of kind {kinds}")
@@ -86,7 +87,7 @@ def request_token(api: Api, pod: Object, source: Object) -> str:
     return api.call("POST", api.path_of(account) + "/token", body)["status"]["token"]
 
 
-def publish(target: Path, files: dict[str, tuple[bytes, int]]) -> None:
+def publish(target: Path, files: dict[str, tuple[bytes, int]], group: int) -> None:
     """Files are links into `..data`, itself a link that is swapped: readers see all of the old or all of the new."""
     current = target / "..data"
     if current.is_symlink() and holds(current, files):
@@ -96,6 +97,7 @@ def publish(target: Path, files: dict[str, tuple[bytes, int]]) -> None:
     for path, (content, mode) in files.items():
         (version / path).parent.mkdir(parents=True, exist_ok=True)
         (version / path).write_bytes(content)
+        os.chown(version / path, -1, group)
         (version / path).chmod(mode)
     version.mkdir(exist_ok=True)
     link = target / "..data-next"

@@ -124,6 +124,15 @@ impl Followed {
         (self.skipped, self.next_at) = (before.skipped, before.next_at);
     }
 
+    /// What is read of a file may be more than was there when it was last looked at, and be gone at the next look: what it is known by must
+    /// not be less than what is counted of it.
+    pub(super) fn learn_head(&mut self, read: &[u8]) {
+        let head = Head::of(read);
+        if self.next == 0 && self.skipped == 0 && head.is_longer_than(&self.position.head) {
+            (self.position.head, self.is_dirty) = (head, true);
+        }
+    }
+
     /// Gives back what was read for a look ahead.
     pub(super) fn unread(&mut self, buffer: &[u8]) {
         if let Some(Content::Packed(_, rest) | Content::Piped(_, rest)) = &mut self.content {

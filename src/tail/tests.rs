@@ -2,7 +2,7 @@
 
 use std::fs::{self, OpenOptions};
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -30,6 +30,8 @@ enum Event {
     /// The oldest rotated file is compressed, in two steps: a part of this many 256ths is there before the whole is.
     Compress(u8),
     Read,
+    /// So many lines are written after it was looked what there is, and before that is read.
+    ReadWhileWritten(usize),
     HandOn,
     Crash,
 }
@@ -41,6 +43,7 @@ fn event() -> impl Strategy<Value = Event> {
         1 => Just(Event::CopyAndTruncate),
         2 => any::<u8>().prop_map(Event::Compress),
         3 => Just(Event::Read),
+        1 => (0usize..12).prop_map(Event::ReadWhileWritten),
         2 => Just(Event::HandOn),
         1 => Just(Event::Crash),
     ]
@@ -63,6 +66,10 @@ fn catalog() -> watch::Receiver<Arc<Catalog>> {
     let model = Some(Arc::new(Model::new(&config, baseline, Origin::Own)));
     let models = Arc::new(Models::new(vec![Slot { config, model }]));
     watch::channel(Arc::new(Catalog { models, ..Catalog::default() })).1
+}
+
+fn append(path: &Path, text: &str) {
+    OpenOptions::new().create(true).append(true).open(path).unwrap().write_all(text.as_bytes()).unwrap();
 }
 
 struct World {
@@ -148,8 +155,7 @@ impl World {
     }
 
     fn append(&self, text: &str) {
-        let file = OpenOptions::new().create(true).append(true).open(self.path(""));
-        file.unwrap().write_all(text.as_bytes()).unwrap();
+        append(&self.path(""), text);
     }
 
     fn line(&mut self) -> String {
@@ -214,7 +220,15 @@ impl World {
                 fs::write(&to, packed).unwrap();
                 self.packing = Some((to, rest, path));
             }
-            Event::Read => self.worker.as_mut().unwrap().read_all().unwrap(),
+            Event::Read => self.worker.as_mut().unwrap().read_all(|| ()).unwrap(),
+            Event::ReadWhileWritten(n_lines) => {
+                let n_lines = n_lines.min(N_LINES - 1 - self.n_written.min(N_LINES - 1));
+                let text: String = self.part.take().unwrap_or_default()
+                    + &(0..n_lines).map(|_| self.line()).collect::<String>();
+                let path = self.path("");
+                let write = || append(&path, &text);
+                self.worker.as_mut().unwrap().read_all(write).unwrap();
+            }
             Event::HandOn => self.worker.as_mut().unwrap().book.hand_on().unwrap(),
             Event::Crash => {
                 drop(self.worker.take());
@@ -222,6 +236,22 @@ impl World {
             }
         }
     }
+}
+
+#[test]
+fn what_is_read_is_known_again_though_it_was_a_part_of_a_line_at_the_last_look() {
+    let mut world = World::new("app.log*");
+    let events = [
+        Event::Write(0, true),
+        Event::ReadWhileWritten(3),
+        Event::CopyAndTruncate,
+        Event::Write(2, false),
+        Event::Read,
+        Event::HandOn,
+    ];
+    events.into_iter().for_each(|event| world.happen(event));
+    world.take();
+    assert_eq!(&world.counts.bins()[..7], [1, 1, 1, 1, 1, 1, 0]);
 }
 
 proptest! {
@@ -238,7 +268,7 @@ proptest! {
             match event {
                 Event::Rename | Event::CopyAndTruncate if !all && !is_seen => continue,
                 Event::Rename | Event::CopyAndTruncate | Event::Crash => (is_read, is_seen) = (false, false),
-                Event::Read => is_read = fs::read(world.path("")).is_ok_and(|text| text.contains(&b'\n')),
+                Event::ReadWhileWritten(_) | Event::Read => is_read = fs::read(world.path("")).is_ok_and(|text| text.contains(&b'\n')),
                 Event::HandOn => is_seen |= is_read,
                 Event::Write(..) | Event::Compress(_) => (),
             }

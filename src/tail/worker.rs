@@ -171,12 +171,13 @@ impl Worker {
         }
     }
 
-    /// Reads what there is, once.
+    /// Looks what there is; then, after `meanwhile`, reads what there is by then.
     #[cfg(test)]
-    pub(super) fn read_all(&mut self) -> Result<(), Gone> {
+    pub(super) fn read_all(&mut self, meanwhile: impl FnOnce()) -> Result<(), Gone> {
         self.wait_for_baselines();
         let now = Instant::now();
         self.discover(now);
+        meanwhile();
         while let Some(mark) = self.oldest() {
             self.read(mark, now)?;
         }
@@ -267,6 +268,7 @@ impl Worker {
         let Some(file) = self.book.files.followed.get_mut(&mark) else { return Ok(()) };
         match block {
             Block::Lines | Block::End => {
+                file.learn_head(buffer);
                 self.lines(mark, buffer, block == Block::End)?;
                 if block == Block::End {
                     self.end(mark);

@@ -102,13 +102,20 @@ impl Followed {
         Ok(false)
     }
 
-    /// Reads whole lines into `buffer`.
+    /// Reads whole lines into `buffer`. Of a file that became another one meanwhile, nothing: what was read may be of the other, from the
+    /// middle of a line on, and the next look tells.
     pub(super) fn read(&mut self, max_line: usize, buffer: &mut Vec<u8>) -> io::Result<Block> {
         let offset = self.next + self.skipped;
         let Some(content) = &mut self.content else { return Ok(Block::End) };
         let block = content.read(offset, max_line, buffer)?;
-        if block == Block::NoneYet {
+        let known = self.position.head;
+        let is_another = known != Head::default() && content.head()?.is_some_and(|head| !known.begins(&head));
+        if block == Block::NoneYet || is_another {
             self.wait_for_more();
+        }
+        if is_another {
+            buffer.clear();
+            return Ok(Block::NoneYet);
         }
         Ok(block)
     }

@@ -185,6 +185,14 @@ impl TryFrom<Vec<RawTap>> for Taps {
                 return Err(ConfigError::invalid("taps", "has two of one kind; run one driftd for each"));
             }
         }
+        for (idx, logs) in taps.logs.iter().enumerate() {
+            if taps.logs[..idx].iter().any(|other| other.key() == logs.key()) {
+                return Err(ConfigError::invalid(
+                    "taps",
+                    format!("has two `logs` that read the same from {:?}; remove one of them", logs.include),
+                ));
+            }
+        }
         if !taps.logs.is_empty() && (taps.proxy.is_some() || taps.cloudevents.is_some()) {
             return Err(ConfigError::invalid(
                 "taps",

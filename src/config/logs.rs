@@ -225,7 +225,7 @@ pub struct LogsConfig {
 impl LogsConfig {
     /// What makes a source the same one after a restart.
     pub fn key(&self) -> String {
-        self.include.join("\n")
+        format!("{} {:?} {:?}", self.include.join(" "), self.format, self.fields)
     }
 
     /// Patterns of files of this machine.

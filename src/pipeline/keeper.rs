@@ -139,6 +139,8 @@ impl Keeper {
                 if !std::mem::replace(&mut self.failed, true) {
                     warn!(error = %crate::net::chain(&error), "cannot keep the windows, trying again at every tick");
                 }
+                self.written = None;
+                return;
             }
         }
         self.written = Some(Instant::now());

@@ -132,6 +132,7 @@ impl Files {
         let of_known = self.known.iter().map(|(&mark, known)| (known.position.inode, mark));
         let of_followed = self.followed.iter().map(|(&mark, file)| (file.position.inode, mark));
         let by_inode: HashMap<_, _> = of_known.chain(of_followed).collect();
+        let inodes: HashSet<_> = listed.iter().map(|file| file.inode).collect();
         let mut is_there = Vec::with_capacity(listed.len());
         let mut unknown = Vec::new();
         for file in listed {
@@ -154,7 +155,7 @@ impl Files {
         }
         self.seek_lost();
         self.read_from = RawReadFrom::Beginning;
-        self.forget(&is_there);
+        self.forget(&inodes);
         n_truncated
     }
 
@@ -491,17 +492,11 @@ impl Files {
     }
 
     /// Too many that are gone are forgotten, those of the lowest marks first.
-    fn forget(&mut self, is_there: &[u64]) {
-        let n_gone = self.known.len().saturating_sub(is_there.len());
-        let n_over = n_gone.saturating_sub(MAX_GONE);
-        let over: Vec<_> = self
-            .known
-            .keys()
-            .copied()
-            .filter(|mark| is_there.binary_search(mark).is_err())
-            .take(n_over)
-            .collect();
-        for mark in over {
+    fn forget(&mut self, listed: &HashSet<Inode>) {
+        let is_gone = |known: &&Known| !listed.contains(&known.position.inode);
+        let n_over = self.known.values().filter(is_gone).count().saturating_sub(MAX_GONE);
+        let gone = self.known.iter().filter(|(_, known)| is_gone(known)).map(|(&mark, _)| mark);
+        for mark in gone.take(n_over).collect::<Vec<_>>() {
             self.known.remove(&mark);
             self.dropped.push(mark);
         }

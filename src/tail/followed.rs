@@ -47,7 +47,8 @@ pub(super) struct Followed {
 impl Followed {
     /// At a position, whose content is passed over already.
     pub(super) fn new(position: Position, content: Content, lines: RawLines, max_line: usize) -> Self {
-        let metadata = content.metadata().ok().flatten();
+        // Of a compressed one, that of the file as it lies there.
+        let metadata = content.metadata().ok().flatten().or_else(|| std::fs::metadata(&position.path).ok());
         let modified = metadata.as_ref().and_then(|metadata| metadata.modified().ok());
         Self {
             framer: Framer::new(lines, max_line, position.streams),
@@ -75,7 +76,8 @@ impl Followed {
                 self.len > self.next + self.skipped && self.quiet_len != Some(self.len)
             }
             Some(Content::Table(..)) => self.quiet_len != Some(self.len),
-            Some(Content::Packed(..) | Content::Piped(..) | Content::Fetched(..)) => true,
+            Some(Content::Piped(..)) => self.quiet_len.is_none(),
+            Some(Content::Packed(..) | Content::Fetched(..)) => true,
         }
     }
 
@@ -87,6 +89,9 @@ impl Followed {
     /// Looks how long it is now. Whether it is shorter than what was read of it, or begins otherwise: then it is another one.
     pub(super) fn is_another(&mut self) -> io::Result<bool> {
         let Some(content) = &self.content else { return Ok(false) };
+        if matches!(content, Content::Piped(..)) {
+            self.quiet_len = None; // a pipe does not say how much is in it
+        }
         let Some(metadata) = content.metadata()? else { return Ok(false) };
         let (len, modified) = (metadata.len(), metadata.modified().map(Timestamp::from).unwrap_or_default());
         (self.len, self.modified) = (len, modified);
@@ -138,6 +143,11 @@ impl Followed {
         if self.next == 0 && self.skipped == 0 && head.is_longer_than(&self.position.head) {
             (self.position.head, self.is_dirty) = (head, true);
         }
+    }
+
+    /// It may hold something to read after all.
+    pub(super) fn look_again(&mut self) {
+        self.quiet_len = None;
     }
 
     /// Gives back what was read for a look ahead.

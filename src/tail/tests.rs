@@ -249,7 +249,9 @@ fn what_is_read_is_known_again_though_it_was_a_part_of_a_line_at_the_last_look()
         Event::Read,
         Event::HandOn,
     ];
-    events.into_iter().for_each(|event| world.happen(event));
+    for event in events {
+        world.happen(event);
+    }
     world.take();
     assert_eq!(&world.counts.bins()[..7], [1, 1, 1, 1, 1, 1, 0]);
 }

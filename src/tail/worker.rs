@@ -46,6 +46,9 @@ const TABLE_GIVEN_UP: Duration = Duration::from_mins(1);
 /// Rows of models that have a baseline wait so long for those that have none yet.
 const BASELINES_WAIT: Duration = Duration::from_mins(1);
 
+/// A clock may be wrong by so much. A row of a later time would be the clock of all others, and make them late.
+const AHEAD: Duration = Duration::from_hours(1);
+
 /// Stands for the whole of a table, while it is being read.
 const WHOLE: EventAt = (0, u32::MAX);
 
@@ -231,7 +234,9 @@ impl Worker {
             Ok(block) => block,
             Err(error) => return self.fail(mark, &error),
         };
-        if block != Block::NoneYet {
+        if block == Block::NoneYet {
+            file.look_again(); // of KServe's records, one without a line feed may be whole
+        } else {
             file.unread(&self.buffer);
         }
         let mut framer = Framer::new(self.config.lines, self.config.max_line_bytes, [0; 2]);
@@ -361,6 +366,10 @@ impl Worker {
             Err(outcome) => self.book.counting.pass_over(outcome),
             Ok(line) => {
                 let at = line.at.unwrap_or_else(fallback);
+                if is_future(at) {
+                    self.book.counting.drop_lines(DropReason::Future);
+                    return Ok(());
+                }
                 self.book.before((mark, (from, 0)), at)?;
                 let taken = self.book.counting.line(line, at, (mark, (from, 0)));
                 self.book.settle(mark, (from, 0), (taken, false));
@@ -520,6 +529,10 @@ pub(super) struct Book {
 #[derive(Debug)]
 pub(super) struct Gone;
 
+fn is_future(at: Timestamp) -> bool {
+    at.since(Timestamp::from(SystemTime::now())) > AHEAD
+}
+
 impl Book {
     /// One of KServe's records.
     fn event(
@@ -529,6 +542,10 @@ impl Book {
         in_batch: bool,
     ) -> Result<(), Gone> {
         if self.files.followed.get(&mark).is_none_or(|file| file.is_done(place)) {
+            return Ok(());
+        }
+        if is_future(at) {
+            self.counting.drop_lines(DropReason::Future);
             return Ok(());
         }
         self.before((mark, place), at)?;

@@ -64,13 +64,15 @@ pub enum DropReason {
     PairsFull,
     /// Of a log: older than every window by the time it was read.
     Late,
+    /// Of a log: more than an hour ahead of this machine's clock.
+    Future,
     /// A file was cut off before all of it was read: lines of unknown number, counted as one.
     Truncated,
 }
 
 impl DropReason {
     /// Every reason, so that each series exists from the start.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::TooLarge,
         Self::OverBudget,
         Self::QueueFull,
@@ -78,6 +80,7 @@ impl DropReason {
         Self::Unpaired,
         Self::PairsFull,
         Self::Late,
+        Self::Future,
         Self::Truncated,
     ];
 
@@ -91,6 +94,7 @@ impl DropReason {
             Self::Unpaired => "unpaired",
             Self::PairsFull => "pairs_full",
             Self::Late => "late",
+            Self::Future => "future",
             Self::Truncated => "truncated",
         }
     }

@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use driftd::baseline::build::BuildOptions;
 use driftd::config::{Config, RawConfig};
 use driftd::pipeline::Report;
@@ -274,6 +276,38 @@ struct ApiFeature {
 #[derive(serde::Deserialize)]
 struct ApiWindow {
     counts: Vec<u64>,
+}
+
+/// Records of KServe's as they are copied out of a bucket: each a file, without a line feed; and a row of tomorrow.
+#[tokio::test]
+async fn kserves_records_are_read_from_files_and_what_is_yet_to_come_is_not() {
+    let directory = TempDir::new().unwrap();
+    let records = directory.path().join("records");
+    fs::create_dir(&records).unwrap();
+    let record = |id: &str, side: &str, body: &str, time: &str| {
+        let bytes = BASE64_STANDARD.encode(body);
+        let text = format!(
+            r#"{{"bytes":"{bytes}","contentType":"application/json","reqType":"org.kubeflow.serving.inference.{side}","id":"{id}","inferenceService":"credit","namespace":"prod","component":"predictor","occurrenceTime":"{time}"}}"#
+        );
+        fs::write(records.join(format!("{id}-{side}.json")), text).unwrap();
+    };
+    let request = r#"{"instances": [{"amount": 1, "age": 20}]}"#;
+    for (id, time) in
+        [("a", "2026-05-01T12:00:00Z"), ("b", "2026-05-01T12:00:01Z"), ("c", "2100-01-01T00:00:00Z")]
+    {
+        record(id, "request", request, time);
+        record(id, "response", r#"{"predictions": [0.5]}"#, time);
+    }
+    let daemon = Daemon::start(config(
+        &directory,
+        &format!("{{include: ['{}/*.json'], format: kserve}}", records.display()),
+    ))
+    .await;
+    let report = daemon.wait_for_rows(2).await;
+    assert_eq!((model(&report).rows.feature, model(&report).rows.prediction), (2, 2));
+    daemon.wait_for_metric(&dropped("future"), 2.0).await;
+    assert_eq!(model(&report).last_row_at, Some((NOON + 1) as f64));
+    daemon.stop().await;
 }
 
 #[tokio::test]

@@ -135,8 +135,8 @@ impl Evaluator {
         for (at, counts) in counted.slots {
             for (idx, of_model) in counts.models.iter().enumerate() {
                 let (Some(of_model), Some(model)) = (of_model, counts.of.get(idx)) else { continue };
-                // Its place may be another by now; where it is watched no more, so are its rows.
-                let mut states = self.states.iter_mut().flatten();
+                // Its place may be another by now, or it may have just been replaced.
+                let mut states = self.states.iter_mut().flatten().chain(&mut self.retired);
                 let Some(state) = states.find(|state| Arc::ptr_eq(state.model(), model)) else { continue };
                 state.fed_by.insert(counted.source);
                 if state.absorb(of_model, at) == Added::Late {

@@ -161,7 +161,8 @@ impl Followed {
     pub(super) fn advance(&mut self, next: u64) {
         (self.next, self.skipped, self.is_dirty) = (next, 0, true);
         if self.held.is_empty() && !self.framer.has_open() {
-            self.done.clear();
+            // Not those behind it, where a life before this one was further.
+            self.done = self.done.split_off(&(next, 0));
         }
     }
 

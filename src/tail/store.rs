@@ -32,6 +32,13 @@ pub(super) type Stored<'a> = (Event<'a>, Option<Timestamp>);
 #[error("not what KServe's logger stores: {0}")]
 pub(super) struct NotStored(String);
 
+impl NotStored {
+    /// One whose reader panicked.
+    pub(super) fn of_bug() -> Self {
+        Self("its reader panicked, which is a bug".to_owned())
+    }
+}
+
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Record<'a> {

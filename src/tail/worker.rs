@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -422,12 +423,14 @@ impl Worker {
                 idx += 1;
             }
         };
-        let read = match (kind, lying) {
+        let read = || match (kind, lying) {
             (Table::Csv, Some(table)) => store::of_csv(table, &mut each),
             (Table::Csv, None) => store::of_csv(&bytes[..], &mut each),
             (Table::Parquet, Some(table)) => store::of_parquet(table, &mut each),
             (Table::Parquet, None) => store::of_parquet(bytes, &mut each),
         };
+        // A broken table that finds a bug in a library must not end the reading of all others.
+        let read = catch_unwind(AssertUnwindSafe(read)).unwrap_or_else(|_| Err(store::NotStored::of_bug()));
         outcome?;
         match read {
             Err(error) if !is_given_up => {

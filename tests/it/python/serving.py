@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import signal
 import socket
 import sys
@@ -16,16 +17,19 @@ for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 
 
 def free_ports(n: int) -> list[int]:
-    """Ports free at this moment. Another process may take one before the server binds it: the server then exits with
-    an error and is to be started again."""
-    sockets = [socket.socket() for _ in range(n)]
-    try:
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
-    finally:
-        for each in sockets:
-            each.close()
+    """Ports that nobody listens on, below those that the system gives to outgoing connections: one of these may be taken between
+    this call and the server's."""
+    found = []
+    while len(found) < n:
+        port = random.randrange(15_000, 32_000)
+        with socket.socket() as sock:
+            try:
+                sock.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        if port not in found:
+            found.append(port)
+    return found
 
 
 def announce_when_ready(ready_urls: list[str], report: dict) -> None:

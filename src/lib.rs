@@ -40,4 +40,6 @@ pub mod app;
 
 pub mod inject;
 
+pub mod gitops;
+
 pub mod cli;

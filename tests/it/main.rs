@@ -2,6 +2,7 @@
 #![allow(clippy::float_cmp, reason = "counts in an exposition are whole numbers")]
 
 mod agent;
+mod alertmanager;
 mod assets;
 mod baseline;
 mod check;

@@ -18,5 +18,7 @@
 pub mod choose;
 pub mod config;
 pub mod decide;
+pub mod http;
 pub mod incident;
+pub mod prometheus;
 pub mod target;

@@ -28,7 +28,7 @@ usage: ./test.sh [ARGUMENT…]     all tests; arguments go to `cargo test` (a fi
                                  root folder; with --once one build. Takes root, not part of CI: each compiles everything anew
        ./test.sh --cluster [UNITTEST ARGUMENT…]
                                  the tests on a real Kubernetes control plane with KServe (tests/cluster/README.md), all of
-                                 them or those named, like `-v test_node`; takes root and, once, twelve CPU-minutes of building
+                                 them or those named, like `-v test_node`; takes root and, once, twenty CPU-minutes of building
        ./test.sh --env           only installs what is missing, and prints the variables that the tests read:
                                  eval "$(./test.sh --env)" && cargo test
 
@@ -159,44 +159,65 @@ install_prometheus() {
   export DRIFTD_TEST_PROMETHEUS DRIFTD_TEST_PROMTOOL
 }
 
-# Two proxies of Debian, and what they need that this machine does not have, unpacked into the cache.
+# FOLDER PACKAGE…: those of Debian and what they need that this machine does not have, unpacked. FOLDER/bin/PACKAGE is the
+# program of the same name.
+unpack_debian() {
+  local folder=$1 partial=$1.partial missing deb program options=()
+  shift
+  command -v apt-get > /dev/null || die "missing: $*; put them on the PATH"
+  say "unpacking Debian's $* to $folder"
+  rm -rf "$partial"
+  mkdir -p "$partial/debs" "$partial/bin"
+  [[ $EUID != 0 ]] || options=(-o APT::Sandbox::User=root) # its own user may not write here
+  needed() { apt-get -s -q --no-install-recommends install "$@" 2> /dev/null | awk '$1 == "Inst" { print $2 }'; }
+  download() { (cd "$partial/debs" && missing=$(needed "$@") && [[ -n $missing ]] && apt-get download -q "${options[@]}" $missing >&2); }
+  if ! download "$@"; then
+    [[ $EUID == 0 ]] || die "cannot download Debian's $*; run as root: apt-get update"
+    apt-get update -q >&2
+    download "$@"
+  fi
+  for deb in "$partial"/debs/*.deb; do dpkg-deb -x "$deb" "$partial/root"; done
+  rm -r "$partial/debs"
+  for program in "$@"; do
+    # The libraries lie beside it, wherever the folder is.
+    cat > "$partial/bin/$program" <<END
+#!/bin/sh
+root=\$(dirname "\$(readlink -f "\$0")")/../root
+export LD_LIBRARY_PATH="\$root/usr/lib/$(uname -m)-linux-gnu:\$root/lib/$(uname -m)-linux-gnu"
+for folder in usr/sbin usr/bin; do
+  [ ! -x "\$root/\$folder/$program" ] || exec "\$root/\$folder/$program" "\$@"
+done
+END
+    chmod +x "$partial/bin/$program"
+    "$partial/bin/$program" -v > /dev/null 2>&1 || die "Debian's $program does not run here"
+  done
+  mv "$partial" "$folder"
+}
+
+# The proxies that driftd's is measured beside.
 install_debian_proxies() {
-  local folder partial missing options=()
+  local folder
   if command -v nginx > /dev/null && command -v haproxy > /dev/null; then
     DRIFTD_TEST_NGINX=$(command -v nginx) DRIFTD_TEST_HAPROXY=$(command -v haproxy)
   else
-    command -v apt-get > /dev/null || die "missing: nginx and haproxy; put both on the PATH"
     folder=$CACHE/proxies-$(. /etc/os-release && echo "$ID-${VERSION_ID:-testing}")-$(dpkg --print-architecture)
-    if [[ ! -d $folder ]]; then
-      say "unpacking Debian's nginx and haproxy to $folder"
-      partial=$folder.partial
-      rm -rf "$partial"
-      mkdir -p "$partial/debs" "$partial/bin"
-      [[ $EUID != 0 ]] || options=(-o APT::Sandbox::User=root) # its own user may not write here
-      needed() { apt-get -s -q --no-install-recommends install nginx haproxy 2> /dev/null | awk '$1 == "Inst" { print $2 }'; }
-      download() { (cd "$partial/debs" && missing=$(needed) && [[ -n $missing ]] && apt-get download -q "${options[@]}" $missing >&2); }
-      if ! download; then
-        [[ $EUID == 0 ]] || die "cannot download Debian's nginx and haproxy; run as root: apt-get update"
-        apt-get update -q >&2
-        download
-      fi
-      for deb in "$partial"/debs/*.deb; do dpkg-deb -x "$deb" "$partial/root"; done
-      rm -r "$partial/debs"
-      for program in nginx haproxy; do
-        # The libraries lie beside it, wherever the folder is.
-        cat > "$partial/bin/$program" <<END
-#!/bin/sh
-root=\$(dirname "\$(readlink -f "\$0")")/../root
-LD_LIBRARY_PATH="\$root/usr/lib/$(uname -m)-linux-gnu:\$root/lib/$(uname -m)-linux-gnu" exec "\$root/usr/sbin/$program" "\$@"
-END
-        chmod +x "$partial/bin/$program"
-        "$partial/bin/$program" -v > /dev/null 2>&1 || die "Debian's $program does not run here"
-      done
-      mv "$partial" "$folder"
-    fi
+    [[ -d $folder ]] || unpack_debian "$folder" nginx haproxy
     DRIFTD_TEST_NGINX=$folder/bin/nginx DRIFTD_TEST_HAPROXY=$folder/bin/haproxy
   fi
   export DRIFTD_TEST_NGINX DRIFTD_TEST_HAPROXY
+}
+
+# What Argo CD keeps its cache in.
+install_redis() {
+  local folder
+  if command -v redis-server > /dev/null; then
+    DRIFTD_TEST_REDIS=$(command -v redis-server)
+  else
+    folder=$CACHE/redis-$(. /etc/os-release && echo "$ID-${VERSION_ID:-testing}")-$(dpkg --print-architecture)
+    [[ -d $folder ]] || unpack_debian "$folder" redis-server
+    DRIFTD_TEST_REDIS=$folder/bin/redis-server
+  fi
+  export DRIFTD_TEST_REDIS
 }
 
 # Debian's logrotate and the library it needs that few others do, unpacked into the cache.
@@ -330,7 +351,7 @@ install_cluster() {
   key=$(cat tests/cluster/versions.env tests/cluster/build.sh | sha256sum | cut -c1-16)
   folder=$CACHE/cluster-$key
   if [[ ! -f $folder/complete ]]; then
-    say "building etcd, Kubernetes and KServe from Go's module proxy to $folder; this takes twelve CPU-minutes"
+    say "building etcd, Kubernetes, KServe, Knative and Argo CD from Go's module proxy to $folder; this takes twenty CPU-minutes"
     exec 8> "$CACHE/cluster-lock"
     flock 8
     tests/cluster/build.sh "$(command -v go || install_go)" "$folder"
@@ -386,6 +407,7 @@ case "${1:-}" in
     need_cargo
     command -v ip > /dev/null || install_packages iproute2
     install_missing
+    install_redis
     install_cluster
     cargo build --locked
     DRIFTD_TEST_BINARY=$(realpath "${CARGO_TARGET_DIR:-target}/debug/driftd") exec tests/cluster/run "$CLUSTER_PROGRAMS" "$@"

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Builds the control plane from Go's module proxy: `build.sh GO FOLDER`. FOLDER/bin has the programs, FOLDER/kserve the
-# manifests, FOLDER/crds the CRDs. What is there already is kept, so an interrupted build goes on where it was.
+# Builds the control plane from Go's module proxy: `build.sh GO FOLDER`. FOLDER/bin has the programs, FOLDER/crds the CRDs, and
+# FOLDER/kserve, knative… and argocd their manifests. What is there already is kept, so an interrupted build goes on where it was.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 . ./versions.env
@@ -39,15 +39,28 @@ for program in kube-apiserver kube-controller-manager kube-scheduler kubectl; do
   build "$program" "k8s.io/kubernetes@$KUBERNETES" "./cmd/$program" "$release"
 done
 build kserve-manager "github.com/kserve/kserve@$KSERVE" ./cmd/manager
+for program in controller webhook autoscaler activator queue; do
+  build "knative-$program" "knative.dev/serving@$KNATIVE" "./cmd/$program"
+done
+build argocd "github.com/argoproj/argo-cd/v3@$ARGOCD" ./cmd
 
-if [[ ! -d $FOLDER/kserve ]]; then
-  source=$(source_of "github.com/kserve/kserve@$KSERVE")
-  rm -rf "$FOLDER/kserve.partial"
-  mkdir "$FOLDER/kserve.partial"
-  cp -r "$source/config" "$source/test/crds" "$FOLDER/kserve.partial/"
-  chmod -R u+w "$FOLDER/kserve.partial"
-  mv "$FOLDER/kserve.partial" "$FOLDER/kserve"
-fi
+# TARGET MODULE@VERSION FOLDER…: folders of the module, copied into one.
+copy() {
+  local target=$FOLDER/$1 source folder
+  [[ ! -d $target ]] || return 0
+  source=$(source_of "$2")
+  rm -rf "$target.partial"
+  mkdir "$target.partial"
+  for folder in "${@:3}"; do cp -r "$source/$folder" "$target.partial/"; done
+  chmod -R u+w "$target.partial"
+  mv "$target.partial" "$target"
+}
+
+copy kserve "github.com/kserve/kserve@$KSERVE" config test/crds
+copy knative "knative.dev/serving@$KNATIVE" config/core
+copy knative-networking "knative.dev/networking@$KNATIVE_NETWORKING" config
+copy knative-caching "knative.dev/caching@$KNATIVE_CACHING" config
+copy argocd "github.com/argoproj/argo-cd/v3@$ARGOCD" manifests/base/config manifests/crds
 
 if [[ ! -d $FOLDER/crds ]]; then
   rm -rf "$FOLDER/crds.partial"

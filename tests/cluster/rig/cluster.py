@@ -10,6 +10,7 @@ from pathlib import Path
 
 from . import kserve, network
 from .api import Object, Refused
+from .argocd import ArgoCD
 from .control_plane import ControlPlane
 from .kubelet import Kubelet
 from .pod import Pod
@@ -42,6 +43,14 @@ class Cluster:
         wait_for("the service account `default`", lambda: self.api.get("ServiceAccount", "default", name), self.running)
         wait_for("the cluster's CA", lambda: self.api.get("ConfigMap", "kube-root-ca.crt", name), self.running)
         return name
+
+    @functools.cache  # noqa: B019: there is one cluster
+    def argocd(self) -> ArgoCD:
+        """Started when the first test asks for it."""
+        began = time.monotonic()
+        argocd = ArgoCD(self)
+        print(f"Argo CD up in {time.monotonic() - began:.1f} s", flush=True)
+        return argocd
 
     @property
     def running(self):

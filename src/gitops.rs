@@ -15,10 +15,13 @@
 //! Every state is in the journal before its side effect, so a controller that is killed anywhere goes on where it was; what
 //! it may have done in between is read back from the remote.
 
+pub mod alert;
 pub mod choose;
 pub mod config;
 pub mod decide;
 pub mod http;
 pub mod incident;
+pub mod journal;
+pub mod pause;
 pub mod prometheus;
 pub mod target;

@@ -16,6 +16,7 @@ mod models;
 mod openai;
 mod process;
 mod proxy;
+mod questions;
 mod real;
 mod replay;
 mod storage;

@@ -350,8 +350,12 @@ pub struct Prometheus {
 
 impl Prometheus {
     pub fn start(targets: &[std::net::SocketAddr]) -> Self {
+        Self::start_with(&Path::new(env!("CARGO_MANIFEST_DIR")).join("alerts/driftd.rules.yaml"), targets)
+    }
+
+    /// With other rules.
+    pub fn start_with(rules: &Path, targets: &[std::net::SocketAddr]) -> Self {
         let directory = TempDir::new().unwrap();
-        let rules = Path::new(env!("CARGO_MANIFEST_DIR")).join("alerts/driftd.rules.yaml");
         let config = serde_json::json!({
             "global": {"scrape_interval": "200ms", "scrape_timeout": "200ms", "evaluation_interval": "200ms"},
             "rule_files": [rules],
@@ -370,6 +374,11 @@ impl Prometheus {
             .spawn()
             .expect("prometheus starts");
         Self { _process: process, _directory: directory, addr }
+    }
+
+    /// Where it listens.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.addr)
     }
 
     /// What an instant query answers, as (labels, value).

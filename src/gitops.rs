@@ -16,6 +16,7 @@
 //! it may have done in between is read back from the remote.
 
 pub mod alert;
+pub mod argocd;
 pub mod choose;
 pub mod config;
 pub mod decide;

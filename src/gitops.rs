@@ -23,6 +23,7 @@ pub mod decide;
 pub mod http;
 pub mod incident;
 pub mod journal;
+pub mod manifest;
 pub mod pause;
 pub mod prometheus;
 pub mod target;

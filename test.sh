@@ -28,7 +28,7 @@ usage: ./test.sh [ARGUMENT…]     all tests; arguments go to `cargo test` (a fi
                                  root folder; with --once one build. Takes root, not part of CI: each compiles everything anew
        ./test.sh --cluster [UNITTEST ARGUMENT…]
                                  the tests on a real Kubernetes control plane with KServe (tests/cluster/README.md), all of
-                                 them or those named, like `-v test_node`; takes root and, once, twenty CPU-minutes of building
+                                 them or those named, like `-v test_node`; takes root and, once, up to thirty CPU-minutes of building
        ./test.sh --env           only installs what is missing, and prints the variables that the tests read:
                                  eval "$(./test.sh --env)" && cargo test
 
@@ -351,7 +351,7 @@ install_cluster() {
   key=$(cat tests/cluster/versions.env tests/cluster/build.sh | sha256sum | cut -c1-16)
   folder=$CACHE/cluster-$key
   if [[ ! -f $folder/complete ]]; then
-    say "building etcd, Kubernetes, KServe, Knative and Argo CD from Go's module proxy to $folder; this takes twenty CPU-minutes"
+    say "building etcd, Kubernetes, KServe, Knative and Argo CD from Go's module proxy to $folder; this takes up to thirty CPU-minutes"
     exec 8> "$CACHE/cluster-lock"
     flock 8
     tests/cluster/build.sh "$(command -v go || install_go)" "$folder"

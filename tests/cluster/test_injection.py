@@ -1,12 +1,10 @@
 """The webhook as it is installed: the API server calls it, and KServe's pods have driftd in them."""
 
 import json
-import os
-import subprocess
 import unittest
 
 import support
-from rig.cluster import ROOT, shared
+from rig.cluster import shared
 from rig.processes import wait_for
 
 
@@ -16,16 +14,7 @@ class Injection(unittest.TestCase):
         cls.cluster = cluster = shared()
         cls.namespace = cluster.namespace()
         support.put_model(cluster, "models/credit/7", "diabetes", "credit")
-        # As docs/webhook.md says it.
-        cluster.kubectl("apply", "-k", ROOT / "deploy/overlays/sidecar-injection")
-        path = f"{cluster.programs / 'bin'}:{os.environ['PATH']}"
-        environment = os.environ | {"PATH": path, "KUBECONFIG": str(cluster.plane.kubeconfig)}
-        subprocess.run([ROOT / "deploy/certificate"], check=True, env=environment, stdout=subprocess.DEVNULL)
-        webhooks = lambda: len(cluster.pods("driftd-system", "app.kubernetes.io/component=webhook")) == 2  # noqa: E731
-        try:
-            wait_for("the webhook's pods", webhooks, cluster.running)
-        except TimeoutError as error:
-            raise TimeoutError(f"{error}\n{cluster.what_pods_say('driftd-system')}") from error
+        support.install_webhook(cluster)
 
     def service(self, name: str, labels: dict[str, str], **predictor) -> dict:
         model = {"modelFormat": {"name": "sklearn"}, "storageUri": "s3://models/credit/7"}

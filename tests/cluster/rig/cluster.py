@@ -12,6 +12,7 @@ from . import kserve, network
 from .api import Object, Refused
 from .argocd import ArgoCD
 from .control_plane import ControlPlane
+from .knative import Knative
 from .kubelet import Kubelet
 from .pod import Pod
 from .processes import wait_for
@@ -51,6 +52,14 @@ class Cluster:
         argocd = ArgoCD(self)
         print(f"Argo CD up in {time.monotonic() - began:.1f} s", flush=True)
         return argocd
+
+    @functools.cache  # noqa: B019
+    def knative(self) -> Knative:
+        """Started when the first test asks for it."""
+        began = time.monotonic()
+        knative = Knative(self)
+        print(f"Knative up in {time.monotonic() - began:.1f} s", flush=True)
+        return knative
 
     @property
     def running(self):

@@ -171,7 +171,7 @@ class Container:
         return code
 
     def _binds(self) -> list[str]:
-        lines = []
+        lines = [f"ro {self.pod.hosts} /etc/hosts\n"]
         for mount in self.spec.get("volumeMounts", []):
             source = self.pod.volumes / mount["name"] / mount.get("subPath", "")
             if mount.get("subPath") and not source.exists():

@@ -36,11 +36,21 @@ def python(script: str, user: int) -> Image:
     return Image([sys.executable, str(HERE / "images" / script)], user, env)
 
 
+def knative(program: str) -> Image:
+    return Image([f"{from_env('RIG_PROGRAMS')}/bin/knative-{program}"], user=65532)
+
+
 IMAGES = {
     "driftd": lambda: Image([from_env("DRIFTD_TEST_BINARY")], user=65532),
     "kserve/sklearnserver": lambda: python("sklearnserver.py", user=1000),
     "kserve/storage-initializer": lambda: python("stand_in_storage_initializer.py", user=1000),
     "kserve/agent": lambda: Image([from_env("DRIFTD_TEST_KSERVE_AGENT")], user=65532),
+    # As Knative's manifests name them: a Go package, which `ko` would make an image of.
+    "knative.dev/serving/cmd/controller": lambda: knative("controller"),
+    "knative.dev/serving/cmd/webhook": lambda: knative("webhook"),
+    "knative.dev/serving/cmd/autoscaler": lambda: knative("autoscaler"),
+    "knative.dev/serving/cmd/activator": lambda: knative("activator"),
+    "knative.dev/serving/cmd/queue": lambda: knative("queue"),
     # For tests of the node itself.
     "shell": lambda: Image(["/bin/sh"]),
     "python": lambda: Image([sys.executable]),
@@ -61,6 +71,8 @@ def readable() -> list[str]:
     """Folders that hold the programs above, which containers of any user must reach."""
     paths = {Path(sys.prefix), Path(sys.base_prefix), HERE / "images"}
     paths |= {Path(os.environ[name]).parent for name in ("DRIFTD_TEST_BINARY", "DRIFTD_TEST_KSERVE_AGENT") if name in os.environ}
+    if programs := os.environ.get("RIG_PROGRAMS"):
+        paths.add(Path(programs, "bin"))
     if models := os.environ.get("RIG_MODELS"):
         paths.add(Path(models))
     return sorted(str(path) for path in paths)

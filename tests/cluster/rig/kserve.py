@@ -1,4 +1,7 @@
-"""KServe's controller with its webhooks, from the module's own manifests. Standard mode: no Knative, no ingress."""
+"""KServe's controller with its webhooks, from the module's own manifests.
+
+Its mode is Standard unless an InferenceService is annotated (`serving.kserve.io/deploymentMode: Knative`), which takes `cluster.knative()`.
+"""
 
 import base64
 import copy
@@ -30,7 +33,7 @@ def start(plane: ControlPlane, module: Path) -> None:
     install(api, *own, module / "config/crd/full/clusterstoragecontainer", *others)
     api.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "kserve", "labels": {"control-plane": "kserve-controller-manager"}}})
     for thing in objects_in(module / "config/configmap/inferenceservice.yaml"):
-        api.apply(standard_mode(thing))
+        api.apply(without_ingress(thing))
 
     certificate, key = plane.authority.issue("kserve-webhook", "kserve-webhook", hosts=("127.0.0.1",))
     # It reads its certificate from a fixed place in the folder for temporary files, so it gets one of its own.
@@ -55,12 +58,12 @@ def listening() -> bool:
         return True
 
 
-def standard_mode(config: Object) -> Object:
-    """Beside its own defaults: Deployments instead of Knative Services, and nobody to make an Ingress for."""
+def without_ingress(config: Object) -> Object:
+    """Beside its own defaults: Deployments instead of Knative Services, and in neither mode objects for an ingress that is not there."""
     config = copy.deepcopy(config)
     data = config["data"]
     data["deploy"] = json.dumps({"defaultDeploymentMode": "Standard"})
-    data["ingress"] = json.dumps({**json.loads(data["ingress"]), "disableIngressCreation": True})
+    data["ingress"] = json.dumps({**json.loads(data["ingress"]), "disableIngressCreation": True, "disableIstioVirtualHost": True})
     return config
 
 

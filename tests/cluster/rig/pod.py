@@ -19,6 +19,7 @@ class Pod:
         self.api, self.object, self.uid = api, thing, thing["metadata"]["uid"]
         self.folder = state / "pods" / self.uid
         self.volumes = self.folder / "volumes"
+        self.hosts = self.folder / "hosts"
         self.logs = state / "logs/pods" / "_".join((thing["metadata"]["namespace"], thing["metadata"]["name"], self.uid))
         self.sandbox: Sandbox | None = None
         self.address: str | None = None
@@ -72,6 +73,7 @@ class Pod:
         self.sandbox = Sandbox(self.object["metadata"]["name"])
         self.address = self.sandbox.address
         self.publish()
+        self._write_hosts()
         while not self.stopping.is_set():
             try:
                 volumes.prepare(self.api, self.object, self.volumes, self.address)
@@ -80,6 +82,13 @@ class Pod:
                 self.note(str(error))
                 self.stopping.wait(0.5)
         return False
+
+    def _write_hosts(self) -> None:
+        """All names that the pod's containers can look up: there is no DNS."""
+        lines = ["127.0.0.1 localhost", "::1 localhost", f"{self.address} {self.object['metadata']['name']}"]
+        lines += [f"{alias['ip']} {' '.join(alias['hostnames'])}" for alias in self.object["spec"].get("hostAliases", [])]
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.hosts.write_text("".join(f"{line}\n" for line in lines))
 
     def _initialize(self) -> bool:
         """One after the other: an init container must succeed, a sidecar must have started."""

@@ -20,6 +20,7 @@ pub mod argocd;
 pub mod choose;
 pub mod config;
 pub mod decide;
+pub mod forge;
 pub mod http;
 pub mod incident;
 pub mod journal;

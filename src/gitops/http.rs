@@ -311,11 +311,13 @@ fn innermost(error: &reqwest::Error) -> String {
 fn message(body: &[u8]) -> String {
     let json: Option<serde_json::Value> = serde_json::from_slice(body).ok();
     let said = json.as_ref().and_then(|json| {
-        ["message", "error", "errors"].iter().find_map(|&name| match json.get(name)? {
+        let fields = ["message", "error", "errors"].iter().filter_map(|&name| match json.get(name)? {
             serde_json::Value::Null => None,
             serde_json::Value::String(text) => Some(text.clone()),
             other => Some(other.to_string()),
-        })
+        });
+        // GitHub says "Validation Failed" in the one, and why in the other.
+        Some(fields.collect::<Vec<_>>().join(": ")).filter(|said| !said.is_empty())
     });
     let text = said.unwrap_or_else(|| String::from_utf8_lossy(body).into_owned());
     let line = text.split_whitespace().collect::<Vec<_>>().join(" ");

@@ -244,6 +244,10 @@ fn a_text_that_the_second_parser_does_not_take_is_not_changed() {
     let text = format!("{}---\na: 1\na: 2\n", model(V2));
     let error = splice(text.as_bytes(), 0, &[edit(URI, V2, V1)]).unwrap_err();
     assert!(matches!(&error, SpliceError::Unproven(why) if why.contains("duplicate")), "{error:?}");
+    // The end of a line to the one (YAML 1.1), a character to the other (YAML 1.2): what follows is a comment, or is not.
+    let separated = format!("# a\u{2028}b\n{}", model(V2));
+    let error = splice(separated.as_bytes(), 0, &[edit(URI, V2, V1)]).unwrap_err();
+    assert!(matches!(error, SpliceError::Unproven(_)), "{error:?}");
     let line = manifest(&format!("    {{canaryTrafficPercent: 10, model: {{storageUri: {V2}}}}}\n"));
     let edits = [edit("spec.predictor.canaryTrafficPercent", "10", "0"), edit(URI, V2, V1)];
     assert_eq!(splice(line.as_bytes(), 0, &edits), Err(SpliceError::SameLine(URI.to_owned())));

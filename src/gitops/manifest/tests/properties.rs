@@ -5,11 +5,13 @@ use yaml_serde::Value;
 
 use super::*;
 
-/// A file: other documents around it, comments, a notation, line ends.
+/// A file: other documents around it, comments, a notation, line ends. The comments are without U+2028 and U+2029, which end a
+/// line in YAML 1.1 and do not in 1.2, and beside the value without `{{`: such files are refused.
 fn file() -> impl Strategy<Value = (String, String)> {
     let uri = "[a-z0-9]{1,6}://[a-zA-Z0-9/._~%@+=?&#:' \"-]{0,30}[a-z0-9]";
-    let comment = prop_oneof![Just(String::new()), "  # \\PC{0,12}".prop_map(|text| text)];
-    (uri, 0..3u8, comment, any::<[bool; 5]>(), "(# [^\\p{C}]{0,20}\n){0,3}").prop_map(
+    let comment =
+        prop_oneof![Just(String::new()), "  # [^\\p{C}\u{2028}\u{2029}{]{0,12}".prop_map(|text| text)];
+    (uri, 0..3u8, comment, any::<[bool; 5]>(), "(# [^\\p{C}\u{2028}\u{2029}]{0,20}\n){0,3}").prop_map(
         |(uri, notation, comment, [before, after, crlf, bom, no_end], top)| {
             let written = match notation {
                 0 if yaml_serde::from_str::<Value>(&format!("a: {uri} # c"))

@@ -207,7 +207,7 @@ async fn a_version_is_well_only_by_rows_and_a_verdict_of_its_own() {
 #[tokio::test]
 async fn a_change_came_with_a_version_if_the_one_before_was_quiet() {
     let rig = Rig::start();
-    let (long, short) = (Duration::from_secs(600), Duration::from_secs(60));
+    let (long, short) = (Duration::from_mins(10), Duration::from_mins(1));
     let came = async |previous: &str, window| {
         rig.client.came_with(&rig.service, "v2", previous, window, short).await
     };

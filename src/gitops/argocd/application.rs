@@ -11,6 +11,7 @@ use crate::gitops::incident::Timestamp;
 const MANIFEST_PATHS: &str = "argocd.argoproj.io/manifest-generate-paths";
 
 /// An Application of Argo CD.
+#[allow(clippy::struct_excessive_bools, reason = "as Argo CD has them, and each is asked for by itself")]
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, from = "Raw")]
 pub struct Application {

@@ -102,6 +102,7 @@ fn commits() -> Commits {
     ]))
 }
 
+#[allow(clippy::needless_pass_by_value, reason = "every caller makes it for this")]
 fn application(revision: &str, status: &str, operation: Value) -> Value {
     json!({
         "metadata": {"name": "credit", "namespace": "team"},

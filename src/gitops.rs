@@ -17,6 +17,7 @@
 
 pub mod alert;
 pub mod argocd;
+pub mod artifact;
 pub mod choose;
 pub mod config;
 pub mod decide;
@@ -25,6 +26,7 @@ pub mod http;
 pub mod incident;
 pub mod journal;
 pub mod kubernetes;
+pub mod lease;
 pub mod manifest;
 pub mod pause;
 pub mod prometheus;

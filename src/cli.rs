@@ -2,6 +2,7 @@
 
 pub mod baseline;
 pub mod check;
+pub mod controller;
 pub mod demo;
 mod draw;
 pub mod replay;
@@ -49,6 +50,7 @@ enum Command {
     Replay(replay::ReplayArgs),
     Demo(demo::DemoArgs),
     Webhook(webhook::WebhookArgs),
+    Controller(controller::ControllerArgs),
 }
 
 impl Cli {
@@ -65,6 +67,7 @@ impl Cli {
             Command::Replay(args) => replay::run(args),
             Command::Demo(args) => demo::run(args),
             Command::Webhook(args) => webhook::run(&args),
+            Command::Controller(args) => controller::run(&args),
         }
     }
 }

@@ -241,6 +241,9 @@ pub struct Policy {
     pub max_depth: usize,
     /// How old. Default `90d`.
     pub max_age: HumanDuration,
+    /// Whether the artifact of a version is looked up in its store, by this process's credentials: one that is gone or has changed is not
+    /// gone back to. Default `true`; what cannot be looked up counts as there.
+    pub check_artifacts: bool,
     /// What is done where nothing earlier has a verdict yet. Default `approve`.
     pub unverified: Unverified,
     /// A decision that could not be pushed for so long is void. Default `20m`.
@@ -298,6 +301,7 @@ impl Default for Policy {
             soak_rows: 1000,
             max_depth: 3,
             max_age: of(90 * day),
+            check_artifacts: true,
             unverified: Unverified::Approve,
             decision_expires: of(20 * minute),
             approval_expires: of(hour),

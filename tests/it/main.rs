@@ -19,6 +19,7 @@ mod proxy;
 mod questions;
 mod real;
 mod replay;
+mod rollback;
 mod storage;
 mod support;
 mod vectors;

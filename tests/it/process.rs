@@ -71,6 +71,11 @@ impl Sidecar {
         Self::spawn(&["--config", config.to_str().expect("a path of ours")], Some(nowhere), environment)
     }
 
+    /// Starts with a configuration that has a proxy, and waits until it listens.
+    pub fn with_config(config: &Path, environment: &BTreeMap<String, String>) -> Self {
+        Self::spawn(&["--config", config.to_str().expect("a path of ours")], None, environment)
+    }
+
     fn spawn(args: &[&str], mut proxy: Option<SocketAddr>, environment: &BTreeMap<String, String>) -> Self {
         driftd::storage::install_tls(); // for the clients that call it
         let mut child = driftd()

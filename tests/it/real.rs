@@ -355,12 +355,37 @@ impl Prometheus {
 
     /// With other rules.
     pub fn start_with(rules: &Path, targets: &[std::net::SocketAddr]) -> Self {
-        let directory = TempDir::new().unwrap();
-        let config = serde_json::json!({
+        Self::with_config(&serde_json::json!({
             "global": {"scrape_interval": "200ms", "scrape_timeout": "200ms", "evaluation_interval": "200ms"},
             "rule_files": [rules],
             "scrape_configs": [{"job_name": "driftd", "honor_labels": true, "static_configs": [{"targets": targets}]}],
-        });
+        }))
+    }
+
+    /// Of pods that come and go, named in a file, with an Alertmanager behind it. A second for each step, as `docs/controller.md` has it;
+    /// the shipped rules, but for the minute that an alert has to hold.
+    pub fn of_pods(targets: &Path, alertmanager: std::net::SocketAddr) -> Self {
+        let rules = Path::new(env!("CARGO_MANIFEST_DIR")).join("alerts/driftd.rules.yaml");
+        let shortened = std::fs::read_to_string(rules).unwrap().replace("for: 1m\n", "for: 1s\n");
+        let rules = targets.with_file_name("rules.yaml");
+        std::fs::write(&rules, shortened).unwrap();
+        Self::with_config(&serde_json::json!({
+            "global": {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"},
+            "rule_files": [rules],
+            "alerting": {"alertmanagers": [{"static_configs": [{"targets": [alertmanager]}]}]},
+            "scrape_configs": [{
+                "job_name": "driftd", "honor_labels": true,
+                "file_sd_configs": [{"files": [targets], "refresh_interval": "1s"}],
+            }],
+        }))
+    }
+
+    pub fn url(&self) -> String {
+        format!("http://{}", self.addr)
+    }
+
+    fn with_config(config: &Value) -> Self {
+        let directory = TempDir::new().unwrap();
         let file = directory.path().join("prometheus.yml"); // JSON is YAML
         std::fs::write(&file, config.to_string()).unwrap();
         // Prometheus takes no port 0: another process may take this one first, which fails the start loudly.

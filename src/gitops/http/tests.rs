@@ -7,11 +7,7 @@ use super::*;
 fn stand_in(answer: &'static str) -> (Url, std::sync::mpsc::Receiver<String>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = Url::parse(&format!("http://{}/behind/", listener.local_addr().unwrap())).unwrap();
-<<<<<<< HEAD
     let (sender, receiver) = std::sync::mpsc::sync_channel(64);
-=======
-    let (sender, receiver) = std::sync::mpsc::sync_channel(16);
->>>>>>> ee2a811 (gitops: what clippy says of the clients)
     std::thread::spawn(move || {
         for stream in listener.incoming() {
             let mut stream = stream.unwrap();

@@ -99,10 +99,8 @@ pub fn last_incident(
 ) -> Result<Option<Incident>, JournalError> {
     let sql = "SELECT seq, payload FROM events WHERE kind = 'incident' AND incident =
         (SELECT max(incident) FROM events WHERE kind = 'incident' AND subject = ?1) ORDER BY seq DESC LIMIT 1";
-    let found = connection
-        .prepare(sql)?
-        .query_row(params![service.to_string()], seq_and_payload)
-        .optional()?;
+    let found =
+        connection.prepare(sql)?.query_row(params![service.to_string()], seq_and_payload).optional()?;
     found.map(incident_of).transpose()
 }
 

@@ -1,0 +1,113 @@
+//! All parts of `driftd controller`, built from its configuration, and ended in order.
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use prometheus::Registry;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use super::argocd::ArgoCd;
+use super::config::ControllerConfig;
+use super::decide::gate_names;
+use super::engine::{self, Book, Context, EngineHandle, Measure};
+use super::git::{GitError, Repository};
+use super::http::HttpError;
+use super::journal::{Journal, JournalError};
+use super::prometheus::Prometheus;
+use super::server::{BindError, Server};
+use crate::telemetry::ControllerMetrics;
+
+/// Why the controller cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum ControllerError {
+    /// The journal.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// The clone.
+    #[error(transparent)]
+    Git(#[from] GitError),
+    /// A client of another service.
+    #[error(transparent)]
+    Http(#[from] HttpError),
+    /// The listener.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// Two parts registered one series.
+    #[error("metrics clash; this is a bug")]
+    Metrics(#[from] prometheus::Error),
+}
+
+/// A controller that has its port and its journal.
+pub struct Controller {
+    handle: EngineHandle,
+    server: Server,
+    /// The term of whoever has no lease to hold.
+    _alone: watch::Sender<Option<u64>>,
+}
+
+impl Controller {
+    /// Opens and binds all. Nothing that is not of this machine is asked yet: a repository or a Prometheus that is down keeps the
+    /// controller from acting, not from starting.
+    ///
+    /// # Errors
+    /// [`ControllerError`] says what to change.
+    pub async fn bind(config: ControllerConfig) -> Result<Self, ControllerError> {
+        let registry = Registry::new();
+        let gates: Vec<&'static str> = gate_names().collect();
+        let metrics = ControllerMetrics::register(&registry, &gates)?;
+        let journal = Journal::open(&config.state_dir)?;
+        let (alone, term) = watch::channel(Some(0));
+        let context = Context {
+            book: Book::read(&journal).await?,
+            repository: Repository::open(&config.git, &config.state_dir, &metrics).await?,
+            witness: Arc::new(Prometheus::new(&config.prometheus)?),
+            argocd: config.argocd.as_ref().map(ArgoCd::new).transpose()?,
+            cluster: None,
+            forge: None,
+            journal,
+            measure: Measure::new(metrics),
+            term,
+            config: Arc::new(config),
+        };
+        let handle = EngineHandle::new(context);
+        let config = Arc::clone(&handle.context().config);
+        let server = Server::bind(&config, handle.clone(), registry).await?;
+        Ok(Self { handle, server, _alone: alone })
+    }
+
+    /// Where it listens.
+    ///
+    /// # Errors
+    /// If the operating system does not say.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.server.local_addr()
+    }
+
+    /// Runs until `stop`. What is open then goes on at the next start.
+    ///
+    /// # Errors
+    /// If the listener fails.
+    pub async fn run(self, stop: impl Future<Output = ()>) -> io::Result<()> {
+        let Self { handle, server, _alone } = self;
+        let stopping = CancellationToken::new();
+        let engine = tokio::spawn(engine::run(handle, stopping.clone()));
+        let server = tokio::spawn(server.run(stopping.clone().cancelled_owned()));
+        let served = {
+            tokio::pin!(stop);
+            tokio::pin!(server);
+            tokio::select! {
+                () = &mut stop => {
+                    stopping.cancel();
+                    server.await
+                }
+                served = &mut server => served,
+            }
+        };
+        stopping.cancel();
+        engine.await.map_err(io::Error::other)?;
+        served.map_err(io::Error::other)?
+    }
+}

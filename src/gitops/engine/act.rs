@@ -1,0 +1,50 @@
+//! The loop of one incident: what its state asks for, until nothing follows.
+
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+use tracing::{Instrument, info_span};
+
+use super::super::incident::State;
+use super::case::{Case, Turn};
+use super::{Context, confirm, publish, resolve, verify, weigh};
+
+/// Moves the incident until it has ended, or until `stop`. A step that is dropped in the middle is one that was killed in the middle: the
+/// journal has its state, and the state says how to go on.
+pub async fn act(context: Arc<Context>, case: Arc<Case>, stop: CancellationToken) {
+    loop {
+        let incident = case.snapshot().await;
+        if incident.state.is_terminal() {
+            return;
+        }
+        let span =
+            info_span!("incident", id = incident.id, service = %incident.service, state = %incident.state);
+        let step = async {
+            match incident.state {
+                State::Received => Turn::to(State::Confirming, "asking Prometheus"),
+                State::Confirming => confirm::confirm(&context, &incident).await,
+                State::Resolving => resolve::resolve(&context, &incident).await,
+                State::Gating => weigh::weigh(&context, &incident).await,
+                State::AwaitingApproval => weigh::await_approval(&context, &case).await,
+                State::Committing => publish::commit(&context, &incident).await,
+                State::PrOpen => publish::follow_pull_request(&context, &incident).await,
+                State::Pushed => verify::refresh(&context, &incident).await,
+                State::Syncing => verify::sync(&context, &incident).await,
+                State::Serving => verify::serving(&context, &incident).await,
+                State::Observing => verify::observe(&context, &incident).await,
+                State::Cleaning => publish::clean_up(&context, &incident).await,
+                State::Recovered
+                | State::NotRecovered
+                | State::Inconclusive
+                | State::Suppressed
+                | State::Superseded
+                | State::NeedsHuman
+                | State::DryRunDone => unreachable!("a terminal state has no step"),
+            }
+        };
+        tokio::select! {
+            turn = step.instrument(span) => case.enter(&context, turn).await,
+            () = stop.cancelled() => return,
+        }
+    }
+}

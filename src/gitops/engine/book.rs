@@ -1,0 +1,238 @@
+//! What is known beyond single incidents: which versions were good, which are not gone back to, what is paused, who is accused. In the
+//! journal, and of that what no commit has also in a `ConfigMap`, for the replica that takes over.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use chrono::Utc;
+use serde::{Deserialize, Serialize};
+use tokio::sync::Mutex;
+
+use super::super::choose::{Denial, Ledger, Verdict};
+use super::super::incident::{State, Timestamp};
+use super::super::journal::{Journal, JournalError, Kind};
+use super::super::pause::{Pause, Pauses};
+use super::super::target::ServiceName;
+use super::Context;
+use crate::net::chain;
+
+/// Where the ledgers are in the `ConfigMap`.
+const LEDGERS_KEY: &str = "ledgers.json";
+/// Where the pauses are in it.
+const PAUSES_KEY: &str = "pauses.json";
+
+/// Shared by all steps.
+#[derive(Debug, Default)]
+pub struct Book {
+    known: Mutex<Known>,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    ledgers: BTreeMap<ServiceName, Ledger>,
+    pauses: Vec<Pause>,
+    /// Who was accused when last, for the circuit breaker.
+    accused: BTreeMap<ServiceName, Timestamp>,
+    circuit_opened: Option<Timestamp>,
+}
+
+/// A verdict or denial as the journal has it.
+#[derive(Debug, Serialize, Deserialize)]
+struct Entry<T> {
+    uri: String,
+    #[serde(flatten)]
+    entry: T,
+}
+
+impl Book {
+    /// From the journal.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub async fn read(journal: &Journal) -> Result<Self, JournalError> {
+        let mut known = Known::default();
+        for note in journal.notes(Kind::Verdict).await? {
+            if let (Ok(service), Ok(entry)) =
+                (note.subject.parse(), serde_json::from_value::<Entry<Verdict>>(note.payload))
+            {
+                let ledger: &mut Ledger = known.ledgers.entry(service).or_default();
+                ledger.good.insert(entry.uri, entry.entry);
+            }
+        }
+        for note in journal.notes(Kind::Denied).await? {
+            if let (Ok(service), Ok(entry)) =
+                (note.subject.parse(), serde_json::from_value::<Entry<Denial>>(note.payload))
+            {
+                let ledger: &mut Ledger = known.ledgers.entry(service).or_default();
+                ledger.denied.insert(entry.uri, entry.entry);
+            }
+        }
+        for note in journal.notes(Kind::Pause).await? {
+            if let Ok(pauses) = serde_json::from_value(note.payload) {
+                known.pauses = pauses; // each note has all of them
+            }
+        }
+        known.circuit_opened = journal.notes(Kind::Circuit).await?.last().map(|note| note.at);
+        for incident in journal.incidents(None).await? {
+            if let Some(at) = incident.entered.get(&State::Received) {
+                let last = known.accused.entry(incident.service).or_insert(*at);
+                *last = (*last).max(*at);
+            }
+        }
+        Ok(Self { known: Mutex::new(known) })
+    }
+
+    /// Takes in what the replica before has left in the `ConfigMap`.
+    pub async fn take_over(&self, context: &Context) {
+        let Some(cluster) = &context.cluster else { return };
+        let state = match cluster.state().await {
+            Ok(state) => state,
+            Err(error) => {
+                return tracing::warn!(error, "the ConfigMap of the replica before cannot be read");
+            }
+        };
+        let mut known = self.known.lock().await;
+        if let Some(ledgers) = state.get(LEDGERS_KEY)
+            && let Ok(ledgers) = serde_json::from_str::<BTreeMap<ServiceName, Ledger>>(ledgers)
+        {
+            for (service, theirs) in ledgers {
+                let ours = known.ledgers.entry(service).or_default();
+                ours.good.extend(theirs.good);
+                ours.denied.extend(theirs.denied);
+            }
+        }
+        if let Some(pauses) = state.get(PAUSES_KEY)
+            && let Ok(pauses) = serde_json::from_str(pauses)
+        {
+            known.pauses = pauses;
+        }
+    }
+
+    /// What is known of a service's versions.
+    pub async fn ledger(&self, service: &ServiceName) -> Ledger {
+        self.known.lock().await.ledgers.get(service).cloned().unwrap_or_default()
+    }
+
+    /// This version served well.
+    pub async fn approve(&self, context: &Context, service: &ServiceName, uri: &str, verdict: Verdict) {
+        let entry = Entry { uri: uri.to_owned(), entry: verdict.clone() };
+        self.note(context, Kind::Verdict, service, &entry).await;
+        let mut known = self.known.lock().await;
+        known.ledgers.entry(service.clone()).or_default().good.insert(uri.to_owned(), verdict);
+        drop(known);
+        self.keep(context).await;
+    }
+
+    /// This version is not gone back to.
+    pub async fn deny(&self, context: &Context, service: &ServiceName, uri: &str, action: &str) {
+        if self.ledger(service).await.denied.contains_key(uri) {
+            return;
+        }
+        let denial = Denial { action: action.to_owned(), at: Utc::now() };
+        self.note(context, Kind::Denied, service, &Entry { uri: uri.to_owned(), entry: denial.clone() })
+            .await;
+        let mut known = self.known.lock().await;
+        let ledger = known.ledgers.entry(service.clone()).or_default();
+        ledger.good.remove(uri);
+        ledger.denied.insert(uri.to_owned(), denial);
+        drop(known);
+        self.keep(context).await;
+    }
+
+    /// All pauses of the API.
+    pub async fn pauses(&self) -> Vec<Pause> {
+        self.known.lock().await.pauses.clone()
+    }
+
+    /// Other pauses than before, by `by`.
+    ///
+    /// # Errors
+    /// If the journal cannot be written; then all is as it was.
+    pub async fn set_pauses(
+        &self,
+        context: &Context,
+        by: &str,
+        change: impl FnOnce(&mut Vec<Pause>),
+    ) -> Result<(), JournalError> {
+        let mut known = self.known.lock().await;
+        let mut pauses = known.pauses.clone();
+        change(&mut pauses);
+        context.journal.note(Kind::Pause, by, serde_json::json!(pauses)).await?;
+        known.pauses = pauses;
+        drop(known);
+        self.keep(context).await;
+        Ok(())
+    }
+
+    /// Why nothing may be done to `service` now, if it may not; also where nobody can say.
+    pub async fn paused(
+        &self,
+        context: &Context,
+        tip: &str,
+        service: &ServiceName,
+        now: Timestamp,
+    ) -> Option<String> {
+        let mut pauses = Pauses::default();
+        pauses.add_api(&self.pauses().await);
+        match context.repository.read(tip, &context.config.git.pause_file).await {
+            Ok(file) => pauses.add_file(file.as_deref()),
+            Err(error) => pauses.unreadable(&format!("the pause file cannot be read: {}", chain(&error))),
+        }
+        let why = pauses.stops(service, now);
+        context.measure.metrics.set_paused(&service.to_string(), why.is_some());
+        why
+    }
+
+    /// It was accused just now.
+    pub async fn accuse(&self, service: &ServiceName, at: Timestamp) {
+        self.known.lock().await.accused.insert(service.clone(), at);
+    }
+
+    /// Who was accused, when last.
+    pub async fn accused(&self) -> Vec<(ServiceName, Timestamp)> {
+        self.known.lock().await.accused.clone().into_iter().collect()
+    }
+
+    /// Since when the circuit breaker is open, if it ever was.
+    pub async fn circuit_opened(&self) -> Option<Timestamp> {
+        self.known.lock().await.circuit_opened
+    }
+
+    /// Too many are accused at once.
+    pub async fn open_circuit(&self, context: &Context, now: Timestamp, n_accused: usize) {
+        let payload = serde_json::json!({ "n_accused": n_accused });
+        if let Err(error) = context.journal.note(Kind::Circuit, "fleet", payload).await {
+            tracing::error!(error = %chain(&error), "cannot write that the circuit breaker opens");
+        }
+        context.measure.metrics.set_circuit_open(true);
+        tracing::warn!(n_accused, "the circuit breaker opens: nothing is done by itself for a while");
+        self.known.lock().await.circuit_opened = Some(now);
+    }
+
+    async fn note(&self, context: &Context, kind: Kind, service: &ServiceName, entry: &impl Serialize) {
+        let mut wait = Duration::from_millis(100);
+        while let Err(error) =
+            context.journal.note(kind, &service.to_string(), serde_json::json!(entry)).await
+        {
+            tracing::error!(error = %chain(&error), "cannot write the journal, trying again");
+            context.measure.metrics.journal_errors.inc();
+            tokio::time::sleep(wait).await;
+            wait = (wait * 2).min(Duration::from_secs(5));
+        }
+    }
+
+    /// For the replica that takes over. What cannot be kept now is kept with the next change.
+    async fn keep(&self, context: &Context) {
+        let Some(cluster) = &context.cluster else { return };
+        let state = {
+            let known = self.known.lock().await;
+            BTreeMap::from([
+                (LEDGERS_KEY.to_owned(), serde_json::json!(known.ledgers).to_string()),
+                (PAUSES_KEY.to_owned(), serde_json::json!(known.pauses).to_string()),
+            ])
+        };
+        if let Err(error) = cluster.set_state(state).await {
+            tracing::warn!(error, "verdicts and pauses are not in the ConfigMap yet");
+        }
+    }
+}

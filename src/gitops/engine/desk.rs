@@ -1,0 +1,363 @@
+//! Where alerts and people come in: each becomes an incident, or is added to the one that is open. All is in the journal when the
+//! answer is given.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::Utc;
+use tokio::sync::Mutex;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::super::alert::{Alert, Delivery};
+use super::super::incident::{Accusation, Incident, Origin, State, Timestamp};
+use super::super::journal::Kind;
+use super::super::pause::Pause;
+use super::super::target::ServiceName;
+use super::act::act;
+use super::case::Case;
+use super::{Context, Refused, RollbackAsk};
+use crate::net::chain;
+
+/// How often Prometheus is asked for alerts that were not delivered. Alertmanager repeats one only after hours.
+const REQUERY_EVERY: Duration = Duration::from_secs(30);
+
+/// What was let go for a reason that passes is not looked at again before.
+const ASK_AGAIN_AFTER: Duration = Duration::from_mins(2);
+
+/// The way in.
+#[derive(Clone)]
+pub struct EngineHandle {
+    context: Arc<Context>,
+    desk: Arc<Mutex<Desk>>,
+}
+
+/// What is open.
+#[derive(Default)]
+struct Desk {
+    open: BTreeMap<ServiceName, Arc<Case>>,
+    tasks: TaskTracker,
+    /// Ends with the term.
+    stop: Option<CancellationToken>,
+}
+
+/// What became of a delivery.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Delivered {
+    /// Incidents that began.
+    pub n_begun: usize,
+    /// Services whose open or ended incident it was added to.
+    pub n_added: usize,
+    /// Alerts that are about no target, or ask for no rollback.
+    pub n_other: usize,
+}
+
+/// One accused version, with all alerts of a delivery that accuse it.
+type Accused = (ServiceName, String);
+
+impl EngineHandle {
+    /// Around this.
+    pub fn new(context: Context) -> Self {
+        Self { context: Arc::new(context), desk: Arc::default() }
+    }
+
+    /// What every step needs.
+    pub fn context(&self) -> &Arc<Context> {
+        &self.context
+    }
+
+    /// Whether this replica is the active one.
+    pub fn is_leader(&self) -> bool {
+        self.context.leads()
+    }
+
+    /// Takes in what Alertmanager or Grafana sends. Firing alerts that ask for a rollback accuse; all else is only written down. What a
+    /// payload has left out is asked of Prometheus.
+    ///
+    /// # Errors
+    /// [`Refused`] if it could not be written down: then it has to be sent again.
+    pub async fn deliver(&self, delivery: Delivery) -> Result<Delivered, Refused> {
+        let n_truncated = delivery.n_truncated;
+        let delivered = self.take_in(delivery.alerts, &Origin::Alert).await?;
+        if n_truncated > 0 {
+            self.context
+                .journal
+                .note(Kind::Delivery, "truncated", serde_json::json!({ "n": n_truncated }))
+                .await?;
+            self.ask_prometheus(&Origin::Alert).await;
+        }
+        Ok(delivered)
+    }
+
+    async fn take_in(&self, alerts: Vec<Alert>, origin: &Origin) -> Result<Delivered, Refused> {
+        if !self.is_leader() {
+            return Err(Refused::NotLeader);
+        }
+        let mut delivered = Delivered::default();
+        let mut accused: BTreeMap<Accused, Vec<Alert>> = BTreeMap::new();
+        let mut others = Vec::new();
+        for alert in alerts {
+            match alert.accused() {
+                Some((service, version)) if self.context.config.target(&service).is_some() => {
+                    accused.entry((service, version)).or_default().push(alert);
+                }
+                _ => others.push(alert),
+            }
+        }
+        delivered.n_other = others.len();
+        if !others.is_empty() {
+            let names: std::collections::BTreeSet<_> =
+                others.iter().map(|alert| alert.name.clone()).collect();
+            let payload = serde_json::json!({ "n_alerts": others.len(), "names": names });
+            self.context.journal.note(Kind::Delivery, "no target or no rollback", payload).await?;
+        }
+        for ((service, version), alerts) in accused {
+            self.accuse(&service, version, &alerts, origin, &mut delivered).await?;
+        }
+        Ok(delivered)
+    }
+
+    async fn accuse(
+        &self,
+        service: &ServiceName,
+        version: String,
+        alerts: &[Alert],
+        origin: &Origin,
+        delivered: &mut Delivered,
+    ) -> Result<(), Refused> {
+        let now = Utc::now();
+        let is_firing = alerts.iter().any(Alert::is_firing);
+        let mut desk = self.desk.lock().await;
+        if let Some(case) = desk.open.get(service).cloned() {
+            let incident = case.snapshot().await;
+            if !incident.state.is_terminal() {
+                delivered.n_added += 1;
+                return Ok(case
+                    .add(&self.context, "alerts came", |incident| attach(incident, alerts, now))
+                    .await?);
+            }
+            desk.open.remove(service);
+        }
+        if !is_firing {
+            // Resolved, and nothing is open: no proof of anything.
+            delivered.n_added += 1;
+            return Ok(());
+        }
+        self.context.book.accuse(service, now).await;
+        let last = self.context.journal.last_incident(service).await?;
+        if let Some(mut last) = last.filter(|last| has_answered(last, &version, alerts)) {
+            attach(&mut last, alerts, now);
+            self.context.journal.record(&last, "alerts came again").await?;
+            delivered.n_added += 1;
+            return Ok(());
+        }
+        let mut incident = begin(service.clone(), version, origin.clone(), now);
+        attach(&mut incident, alerts, now);
+        self.open(&mut desk, incident, "alerts came").await?;
+        delivered.n_begun += 1;
+        Ok(())
+    }
+
+    /// Takes in what a person asks for. Returns the number of the incident.
+    ///
+    /// # Errors
+    /// [`Refused`] if there is no such target, something is open there, or it could not be written down.
+    pub async fn roll_back(&self, ask: RollbackAsk) -> Result<u64, Refused> {
+        if !self.is_leader() {
+            return Err(Refused::NotLeader);
+        }
+        if self.context.config.target(&ask.service).is_none() {
+            return Err(Refused::NotFound(format!("{} is none of the `targets`", ask.service)));
+        }
+        let mut desk = self.desk.lock().await;
+        if let Some(case) = desk.open.get(&ask.service) {
+            let open = case.snapshot().await;
+            if !open.state.is_terminal() {
+                return Err(Refused::Invalid(format!("incident {} of it is open: {}", open.id, open.state)));
+            }
+        }
+        let RollbackAsk { service, to, reason, by, is_dry_run } = ask;
+        let origin = Origin::Person { by, reason, to, is_dry_run };
+        let incident = begin(service, String::new(), origin, Utc::now());
+        self.open(&mut desk, incident, "a person asks").await
+    }
+
+    /// Says yes to what waits for it.
+    ///
+    /// # Errors
+    /// [`Refused`] if nothing of that name waits, or it could not be written down.
+    pub async fn approve(&self, id: &str, by: &str) -> Result<(), Refused> {
+        if !self.is_leader() {
+            return Err(Refused::NotLeader);
+        }
+        let found = self.context.journal.incident(id).await?;
+        let incident = found.ok_or_else(|| Refused::NotFound(format!("there is no incident {id}")))?;
+        let case = self.desk.lock().await.open.get(&incident.service).cloned();
+        let waits = |incident: &Incident| incident.state == State::AwaitingApproval;
+        match case {
+            Some(case) if waits(&case.snapshot().await) && case.snapshot().await.id == incident.id => {
+                let by = by.to_owned();
+                Ok(case
+                    .add(&self.context, "approved", move |incident| incident.approved_by = Some(by))
+                    .await?)
+            }
+            _ => Err(Refused::Invalid(format!(
+                "incident {} is {}, and waits for nobody",
+                incident.id, incident.state
+            ))),
+        }
+    }
+
+    /// All pauses of the API.
+    pub async fn pauses(&self) -> Vec<Pause> {
+        self.context.book.pauses().await
+    }
+
+    /// Other pauses than before.
+    ///
+    /// # Errors
+    /// [`Refused`] if this is not the active replica, or it could not be written down.
+    pub async fn set_pauses(&self, by: &str, change: impl FnOnce(&mut Vec<Pause>)) -> Result<(), Refused> {
+        if !self.is_leader() {
+            return Err(Refused::NotLeader);
+        }
+        Ok(self.context.book.set_pauses(&self.context, by, change).await?)
+    }
+
+    /// Once the term has begun: until then nothing is taken on.
+    #[cfg(test)]
+    pub async fn ready(&self) {
+        while self.desk.lock().await.stop.is_none() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    async fn open(&self, desk: &mut Desk, incident: Incident, note: &str) -> Result<u64, Refused> {
+        let Some(stop) = desk.stop.clone() else { return Err(Refused::NotLeader) };
+        let incident = self.context.journal.begin(incident, note).await?;
+        let id = incident.id;
+        self.resume(desk, incident, stop);
+        Ok(id)
+    }
+
+    fn resume(&self, desk: &mut Desk, incident: Incident, stop: CancellationToken) {
+        let service = incident.service.clone();
+        self.context.measure.opened(&incident);
+        let case = Case::new(incident);
+        desk.open.insert(service, Arc::clone(&case));
+        desk.tasks.spawn(act(Arc::clone(&self.context), case, stop));
+    }
+
+    /// This replica is the active one from now on: what it had open goes on, what the one before knew is taken in, and what fires is
+    /// taken in as if it had just come.
+    pub(super) async fn begin_term(&self, stop: &CancellationToken) {
+        let mut desk = self.desk.lock().await;
+        *desk = Desk { stop: Some(stop.clone()), ..Desk::default() };
+        self.context.book.take_over(&self.context).await;
+        match self.context.journal.open_incidents().await {
+            Ok(open) => {
+                for incident in open {
+                    tracing::info!(incident = incident.id, state = %incident.state, "goes on");
+                    self.resume(&mut desk, incident, stop.clone());
+                }
+            }
+            Err(error) => tracing::error!(error = %chain(&error), "cannot read what was open"),
+        }
+        let term = self.context.term.borrow().unwrap_or_default();
+        if let Err(error) =
+            self.context.journal.note(Kind::Leader, "begins", serde_json::json!({ "term": term })).await
+        {
+            tracing::error!(error = %chain(&error), "cannot write the journal");
+        }
+        tracing::info!(term, "the active replica");
+    }
+
+    /// It is not any more. Returns once nothing acts.
+    pub(super) async fn end_term(&self) {
+        let mut desk = self.desk.lock().await;
+        desk.stop = None;
+        desk.tasks.close();
+        desk.tasks.wait().await;
+        desk.open.clear();
+        self.context.measure.closed_all();
+    }
+
+    /// Asks for alerts that were not delivered, at once and then again and again.
+    pub(super) async fn requery(&self) {
+        loop {
+            self.ask_prometheus(&Origin::TakeOver).await;
+            tokio::time::sleep(REQUERY_EVERY).await;
+        }
+    }
+
+    async fn ask_prometheus(&self, origin: &Origin) {
+        let alerts = match self.context.witness.firing().await {
+            Ok(alerts) => alerts,
+            Err(error) => return tracing::warn!(error, "Prometheus does not say what fires"),
+        };
+        if let Err(error) = self.take_in(alerts, origin).await {
+            tracing::warn!(%error, "what fires could not be taken in");
+        }
+    }
+}
+
+fn begin(service: ServiceName, version: String, origin: Origin, now: Timestamp) -> Incident {
+    Incident {
+        id: 0,
+        service,
+        version,
+        origin,
+        accusations: Vec::new(),
+        state: State::Received,
+        reason: "received".to_owned(),
+        entered: BTreeMap::from([(State::Received, now)]),
+        deadline: None,
+        evidence: BTreeMap::new(),
+        plan: None,
+        gates: Vec::new(),
+        approved_by: None,
+        pull_request: None,
+        commit: None,
+        cleanup: None,
+    }
+}
+
+/// Alerts of one incident are told apart by their fingerprints; the same one again is counted.
+fn attach(incident: &mut Incident, alerts: &[Alert], now: Timestamp) {
+    for alert in alerts.iter().filter(|alert| alert.is_firing()) {
+        match incident.accusations.iter_mut().find(|known| known.fingerprint == alert.fingerprint) {
+            Some(known) => {
+                known.last_seen = now;
+                known.n_seen += 1;
+                known.starts_at = known.starts_at.min(alert.starts_at); // it moves to earlier when alerts merge
+            }
+            None => incident.accusations.push(Accusation {
+                name: alert.name.clone(),
+                fingerprint: alert.fingerprint.clone(),
+                labels: alert.labels.clone(),
+                starts_at: alert.starts_at,
+                first_seen: now,
+                last_seen: now,
+                n_seen: 1,
+            }),
+        }
+    }
+}
+
+/// Whether an ended incident is the answer to these alerts as well: it is about the same version, and ended in a way that only a person or a
+/// new commit changes, or it ended just now. One that was let go for a reason that passes is begun anew.
+fn has_answered(last: &Incident, version: &str, alerts: &[Alert]) -> bool {
+    if !last.state.is_terminal() || last.version != version {
+        return false;
+    }
+    let ended = last.entered.get(&last.state).copied().unwrap_or_default();
+    let is_older = alerts.iter().all(|alert| alert.starts_at <= ended);
+    match last.state {
+        // For a reason that passes: asked again, though not by every copy of one delivery.
+        State::Suppressed => is_older && (Utc::now() - ended).to_std().unwrap_or_default() < ASK_AGAIN_AFTER,
+        // The same version can be deployed again, with alerts that begin later.
+        State::Recovered | State::Superseded => is_older,
+        _ => true,
+    }
+}

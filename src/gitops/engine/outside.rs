@@ -1,0 +1,77 @@
+//! What an engine may have besides Git and Prometheus: a cluster to look into, and a forge to open pull requests on.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+
+use super::super::incident::{Plan, PullRequest};
+use super::super::serving::Serving;
+use super::super::target::ServiceName;
+
+/// The cluster that is served from. It is looked at, and never changed but for the state of our own.
+pub trait Cluster: Send + Sync {
+    /// Which URI Knative has rolled out before a canary; `None` where nothing is known.
+    fn rolled_out_uri<'a>(
+        &'a self,
+        service: &'a ServiceName,
+    ) -> BoxFuture<'a, Result<Option<String>, String>>;
+
+    /// Whether `canaryTrafficPercent` may go without leading traffic to what it stopped; the error says why not yet.
+    fn may_drop_percent<'a>(
+        &'a self,
+        service: &'a ServiceName,
+        good_uri: &'a str,
+    ) -> BoxFuture<'a, Result<(), String>>;
+
+    /// Whether what the plan puts back is served, and what it takes away is not.
+    fn serving<'a>(&'a self, service: &'a ServiceName, plan: &'a Plan) -> BoxFuture<'a, Serving>;
+
+    /// What the active replica has kept for the next.
+    fn state(&self) -> BoxFuture<'_, Result<BTreeMap<String, String>, String>>;
+
+    /// Keeps it.
+    fn set_state(&self, state: BTreeMap<String, String>) -> BoxFuture<'_, Result<(), String>>;
+}
+
+/// How a pull request is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Look {
+    /// It waits for a person.
+    Open,
+    /// It is on the branch, in this commit.
+    Merged {
+        /// Which.
+        commit: String,
+    },
+    /// A person has said no.
+    Closed {
+        /// Who, where the forge says.
+        by: Option<String>,
+    },
+}
+
+/// Who takes pull requests.
+pub trait PullRequests: Send + Sync {
+    /// For how long one is followed.
+    fn expires_after(&self) -> Duration;
+
+    /// Opens one, or finds the one that is open from this branch to that.
+    fn open<'a>(
+        &'a self,
+        branch: &'a str,
+        base: &'a str,
+        title: &'a str,
+        description: &'a str,
+    ) -> BoxFuture<'a, Result<PullRequest, String>>;
+
+    /// How it is.
+    fn look<'a>(&'a self, pull_request: &'a PullRequest) -> BoxFuture<'a, Result<Look, String>>;
+
+    /// Says something under it.
+    fn comment<'a>(
+        &'a self,
+        pull_request: &'a PullRequest,
+        text: &'a str,
+    ) -> BoxFuture<'a, Result<(), String>>;
+}

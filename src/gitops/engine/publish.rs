@@ -1,0 +1,278 @@
+//! The commits: the one that moves traffic, and for a canary the one that cleans up behind it.
+
+use std::time::Duration;
+
+use chrono::Utc;
+use tokio::time::sleep;
+
+use super::super::git::{Change, Message, PublishError, Superseded};
+use super::super::incident::{CommitRecord, Incident, Plan, Recipe, State};
+use super::super::manifest::{self, Selector};
+use super::super::message::{self, Purpose};
+use super::case::{Turn, is_late};
+use super::{Context, LOOK_EVERY, Look, PullRequests};
+use crate::net::chain;
+
+/// How often a pull request is looked at.
+const PULL_REQUEST_EVERY: Duration = Duration::from_secs(10);
+
+/// Commits and pushes. On every new tip the line is read again: the splice is made there, or not at all.
+pub async fn commit(context: &Context, incident: &Incident) -> Turn {
+    let Some(plan) = &incident.plan else { return no_plan() };
+    loop {
+        // A pause that came in the meantime holds, and the decision with it.
+        if let Some(why) = paused(context, incident).await {
+            return Turn::to(State::Suppressed, format!("pause: {why}"));
+        }
+        let error = match publish_traffic(context, incident, plan, None).await {
+            Ok(commit) => return pushed(context, incident, commit).await,
+            Err(PublishError::Superseded(found)) => {
+                return Turn::to(State::Superseded, format!("the line has changed meanwhile: {found}"));
+            }
+            Err(PublishError::Rejected(text)) if context.forge.is_some() => {
+                return Turn::to(State::PrOpen, format!("the remote refuses the push ({text})"));
+            }
+            Err(PublishError::Rejected(text)) => {
+                return Turn::to(State::NeedsHuman, format!("the remote refuses the push: {text}"));
+            }
+            Err(PublishError::Failed(error)) => chain(&error),
+        };
+        if is_late(incident) {
+            return Turn::to(State::NeedsHuman, format!("could not be pushed: {error}"));
+        }
+        tracing::warn!(error, "not pushed yet, trying again");
+        sleep(LOOK_EVERY).await;
+    }
+}
+
+fn no_plan() -> Turn {
+    Turn::to(State::NeedsHuman, "there is no plan to act on; this is a bug")
+}
+
+async fn paused(context: &Context, incident: &Incident) -> Option<String> {
+    let tip = match context.repository.tip().await {
+        Ok(tip) => tip.to_string(),
+        Err(error) => return Some(format!("the pause file cannot be read: {}", chain(&error))),
+    };
+    context.book.paused(context, &tip, &incident.service, Utc::now()).await
+}
+
+async fn pushed(context: &Context, incident: &Incident, commit: CommitRecord) -> Turn {
+    context.measure.committed(incident, commit.pushed_at);
+    Turn::to(State::Pushed, format!("{} is on {}", commit.commit, context.config.git.branch))
+        .with(move |incident| incident.commit = Some(commit))
+}
+
+/// On the branch itself, or on one of its own for a pull request.
+async fn publish_traffic(
+    context: &Context,
+    incident: &Incident,
+    plan: &Plan,
+    branch: Option<&str>,
+) -> Result<CommitRecord, PublishError> {
+    let make = |bytes: &[u8]| {
+        let document = document(context, incident, plan, bytes)?;
+        manifest::splice(bytes, document, &plan.edits).map_err(|error| Superseded(chain(&error)))
+    };
+    let message = message::of(context.config.cluster.as_str(), incident, plan, Purpose::Traffic);
+    publish(context, plan, &plan.action.of_commit(1), &message, &make, plan.edits.len(), branch).await
+}
+
+async fn publish(
+    context: &Context,
+    plan: &Plan,
+    id: &str,
+    message: &Message,
+    make: &(dyn Fn(&[u8]) -> Result<Vec<u8>, Superseded> + Sync),
+    n_lines: usize,
+    branch: Option<&str>,
+) -> Result<CommitRecord, PublishError> {
+    let change = Change { id, file: &plan.file, message, make, n_lines, branch };
+    let published = context.repository.publish(&change, &context.measure.metrics).await?;
+    Ok(CommitRecord {
+        id: id.to_owned(),
+        commit: published.commit,
+        parent: published.parent,
+        diff: published.diff,
+        pushed_at: Utc::now(),
+    })
+}
+
+/// Where the document is in this version of the file: others may have been put before it.
+pub fn document(
+    context: &Context,
+    incident: &Incident,
+    plan: &Plan,
+    bytes: &[u8],
+) -> Result<usize, Superseded> {
+    let target = context.config.target(&incident.service);
+    if target.is_some_and(|target| target.field.is_some()) {
+        return Ok(plan.document);
+    }
+    let found = manifest::read(bytes, &Selector::Service(incident.service.clone()));
+    match found.map_err(|error| Superseded(chain(&error)))? {
+        Some(service) => Ok(service.document),
+        // Found by a marker, in a file that is no InferenceService.
+        None if plan.found_by != "index" => Ok(plan.document),
+        None => Err(Superseded(format!("{} is not in {} any more", incident.service, plan.file))),
+    }
+}
+
+/// Opens the pull request, or finds the one that is open, and waits for what people make of it.
+pub async fn follow_pull_request(context: &Context, incident: &Incident) -> Turn {
+    let (Some(plan), Some(forge)) = (&incident.plan, &context.forge) else { return no_plan() };
+    let branch = format!("drift/{}", plan.action);
+    loop {
+        match step_pull_request(context, incident, plan, &**forge, &branch).await {
+            Ok(Some(turn)) => return turn,
+            Ok(None) => (),
+            Err(error) => tracing::warn!(error, "the pull request cannot be followed yet, trying again"),
+        }
+        let opened = incident.entered.get(&State::PrOpen).copied().unwrap_or_else(Utc::now);
+        if (Utc::now() - opened).to_std().unwrap_or_default() > forge.expires_after() {
+            if let Some(pull_request) = &incident.pull_request {
+                let text = "Nobody has merged this in time; driftd does not follow it any more.";
+                let _ = forge.comment(pull_request, text).await; // for people; nothing depends on it
+            }
+            return Turn::to(State::NeedsHuman, "nobody has merged the pull request in time");
+        }
+        sleep(PULL_REQUEST_EVERY).await;
+    }
+}
+
+async fn step_pull_request(
+    context: &Context,
+    incident: &Incident,
+    plan: &Plan,
+    forge: &dyn PullRequests,
+    branch: &str,
+) -> Result<Option<Turn>, String> {
+    if incident.pull_request.is_none() {
+        if let Err(error) = publish_traffic(context, incident, plan, Some(branch)).await {
+            return match error {
+                PublishError::Superseded(found) => {
+                    Ok(Some(Turn::to(State::Superseded, format!("the line has changed meanwhile: {found}"))))
+                }
+                PublishError::Rejected(text) => Ok(Some(Turn::to(
+                    State::NeedsHuman,
+                    format!("the remote refuses the branch {branch}: {text}"),
+                ))),
+                PublishError::Failed(error) => Err(chain(&error)),
+            };
+        }
+        let message = message::of(context.config.cluster.as_str(), incident, plan, Purpose::Traffic);
+        let pull_request = forge
+            .open(
+                branch,
+                &context.config.git.branch,
+                &message.subject,
+                &message.description(&incident.reason),
+            )
+            .await?;
+        let reason = format!("{} waits for a person: {}", pull_request.url, incident.reason);
+        return Ok(Some(
+            Turn::to(State::PrOpen, reason).with(move |incident| incident.pull_request = Some(pull_request)),
+        ));
+    }
+    let tip = context.repository.fetch().await.map_err(|error| chain(&error))?.to_string();
+    if let Some(found) =
+        context.repository.find(&tip, &plan.action.of_commit(1)).await.map_err(|error| chain(&error))?
+    {
+        let record = record_of(plan, 1, found.commit);
+        return Ok(Some(pushed(context, incident, record).await));
+    }
+    let Some(pull_request) = &incident.pull_request else { return Ok(None) };
+    match forge.look(pull_request).await? {
+        Look::Open => Ok(None),
+        // Squashed, with a message of the forge's: the value says that it is ours.
+        Look::Merged { commit } => {
+            let record = record_of(plan, 1, commit);
+            Ok(Some(pushed(context, incident, record).await))
+        }
+        Look::Closed { by } => {
+            let by = by.unwrap_or_else(|| "somebody".to_owned());
+            Ok(Some(Turn::to(State::Suppressed, format!("{by} closed {}", pull_request.url))))
+        }
+    }
+}
+
+fn record_of(plan: &Plan, number: u8, commit: String) -> CommitRecord {
+    let diff =
+        plan.edits.iter().map(|edit| format!("-{}: {}\n+{}: {}\n", edit.path, edit.from, edit.path, edit.to));
+    CommitRecord {
+        id: plan.action.of_commit(number),
+        commit,
+        parent: plan.tip.clone(),
+        diff: diff.collect(),
+        pushed_at: Utc::now(),
+    }
+}
+
+/// Drops what a stopped canary has left in the manifest, once that moves no traffic.
+pub async fn clean_up(context: &Context, incident: &Incident) -> Turn {
+    let Some(plan) = &incident.plan else { return no_plan() };
+    loop {
+        let error = match step_clean_up(context, incident, plan).await {
+            Ok(turn) => return turn,
+            Err(error) => error,
+        };
+        if is_late(incident) {
+            let why = format!(
+                "the canary is stopped and the model well; what is left in {} stays: {error}",
+                plan.file
+            );
+            return Turn::to(State::Recovered, why);
+        }
+        tracing::info!(error, "not cleaned up yet");
+        sleep(LOOK_EVERY).await;
+    }
+}
+
+async fn step_clean_up(context: &Context, incident: &Incident, plan: &Plan) -> Result<Turn, String> {
+    if plan.recipe == Recipe::KnativeCanary {
+        let Some(cluster) = &context.cluster else {
+            return Err("without `kubernetes` nobody can say when the percent may be dropped".to_owned());
+        };
+        cluster.may_drop_percent(&incident.service, &plan.good_uri).await?;
+    }
+    let make = |bytes: &[u8]| {
+        let document = document(context, incident, plan, bytes)?;
+        let path = &plan.edits[0].path;
+        let path = match plan.recipe {
+            Recipe::StandardCanary => path.trim_end_matches(".trafficPercent"),
+            Recipe::KnativeCanary | Recipe::Uri => path,
+        };
+        manifest::remove_entry(bytes, document, path).map_err(|error| Superseded(chain(&error)))
+    };
+    let n_lines = count_lines(context, plan, &make).await?;
+    let message = message::of(context.config.cluster.as_str(), incident, plan, Purpose::CleanUp);
+    match publish(context, plan, &plan.action.of_commit(2), &message, &make, n_lines, None).await {
+        Ok(commit) => {
+            Ok(Turn::to(State::Recovered, "the model is well, and the canary is out of the manifest")
+                .with(move |incident| incident.cleanup = Some(commit)))
+        }
+        Err(PublishError::Superseded(found)) => Ok(Turn::to(
+            State::Recovered,
+            format!("the model is well; somebody else has cleaned up ({found})"),
+        )),
+        Err(PublishError::Rejected(text)) => Err(format!("the remote refuses the push: {text}")),
+        Err(PublishError::Failed(error)) => Err(chain(&error)),
+    }
+}
+
+/// How many lines the clean-up takes away: one for a percent, as many as it has for an entry.
+async fn count_lines(
+    context: &Context,
+    plan: &Plan,
+    make: &(dyn Fn(&[u8]) -> Result<Vec<u8>, Superseded> + Sync),
+) -> Result<usize, String> {
+    let read = async {
+        let tip = context.repository.fetch().await?;
+        context.repository.read(&tip, &plan.file).await
+    };
+    let bytes = read.await.map_err(|error| chain(&error))?;
+    let bytes = bytes.ok_or_else(|| format!("there is no {} any more", plan.file))?;
+    let n_of = |bytes: &[u8]| bytes.iter().filter(|byte| **byte == b'\n').count();
+    // Superseded here is told by the push itself.
+    Ok(make(&bytes).map_or(1, |after| n_of(&bytes) - n_of(&after)))
+}

@@ -89,7 +89,7 @@ impl Delivery {
 
 impl From<RawAlert> for Alert {
     fn from(raw: RawAlert) -> Self {
-        let mut alert = Self::firing(raw.labels, raw.starts_at);
+        let mut alert = Self::firing(&raw.labels, raw.starts_at);
         alert.is_firing = raw.status == "firing";
         let is_hex = (1..=64).contains(&raw.fingerprint.len())
             && raw.fingerprint.bytes().all(|byte| byte.is_ascii_hexdigit());
@@ -102,7 +102,7 @@ impl From<RawAlert> for Alert {
 
 impl Alert {
     /// One that fires, with these labels.
-    pub fn firing(labels: BTreeMap<String, String>, starts_at: Timestamp) -> Self {
+    pub fn firing(labels: &BTreeMap<String, String>, starts_at: Timestamp) -> Self {
         let labels: BTreeMap<_, _> =
             labels.iter().take(MAX_LABELS).map(|(name, value)| (clean(name), clean(value))).collect();
         Self {

@@ -12,10 +12,12 @@ use tokio_util::sync::CancellationToken;
 use super::argocd::ArgoCd;
 use super::config::ControllerConfig;
 use super::decide::gate_names;
-use super::engine::{self, Book, Context, EngineHandle, Measure};
+use super::engine::{self, Book, Cluster, Context, EngineHandle, Measure};
 use super::git::{GitError, Repository};
 use super::http::HttpError;
 use super::journal::{Journal, JournalError};
+use super::kubernetes::{Kubernetes, KubernetesError};
+use super::lease::Election;
 use super::prometheus::Prometheus;
 use super::server::{BindError, Server};
 use crate::telemetry::ControllerMetrics;
@@ -32,6 +34,9 @@ pub enum ControllerError {
     /// A client of another service.
     #[error(transparent)]
     Http(#[from] HttpError),
+    /// The way to the API server.
+    #[error(transparent)]
+    Kubernetes(#[from] KubernetesError),
     /// The listener.
     #[error(transparent)]
     Bind(#[from] BindError),
@@ -44,8 +49,39 @@ pub enum ControllerError {
 pub struct Controller {
     handle: EngineHandle,
     server: Server,
-    /// The term of whoever has no lease to hold.
-    _alone: watch::Sender<Option<u64>>,
+    lease: Lease,
+}
+
+/// What makes this replica the active one.
+enum Lease {
+    /// There is no other; the term lives as long as this.
+    Alone(watch::Sender<Option<u64>>),
+    /// It has to be held.
+    Held { kubernetes: Kubernetes, election: Box<Election>, term: watch::Receiver<Option<u64>> },
+}
+
+impl Lease {
+    fn term(&self) -> watch::Receiver<Option<u64>> {
+        match self {
+            Self::Alone(term) => term.subscribe(),
+            Self::Held { term, .. } => term.clone(),
+        }
+    }
+
+    fn cluster(&self) -> Option<Arc<dyn Cluster>> {
+        match self {
+            Self::Alone(_) => None,
+            Self::Held { kubernetes, .. } => Some(Arc::new(kubernetes.clone())),
+        }
+    }
+
+    /// Until `stop`.
+    async fn hold(self, stop: CancellationToken) {
+        match self {
+            Self::Alone(_term) => stop.cancelled().await,
+            Self::Held { election, .. } => election.run(stop).await,
+        }
+    }
 }
 
 impl Controller {
@@ -59,23 +95,30 @@ impl Controller {
         let gates: Vec<&'static str> = gate_names().collect();
         let metrics = ControllerMetrics::register(&registry, &gates)?;
         let journal = Journal::open(&config.state_dir)?;
-        let (alone, term) = watch::channel(Some(0));
+        let lease = match &config.kubernetes {
+            Some(of_cluster) => {
+                let kubernetes = Kubernetes::connect(of_cluster).await?;
+                let (election, term) = Election::new(kubernetes.clone(), of_cluster);
+                Lease::Held { kubernetes, election: Box::new(election), term }
+            }
+            None => Lease::Alone(watch::channel(Some(0)).0),
+        };
         let context = Context {
             book: Book::read(&journal).await?,
             repository: Repository::open(&config.git, &config.state_dir, &metrics).await?,
             witness: Arc::new(Prometheus::new(&config.prometheus)?),
             argocd: config.argocd.as_ref().map(ArgoCd::new).transpose()?,
-            cluster: None,
+            cluster: lease.cluster(),
             forge: None,
             journal,
             measure: Measure::new(metrics),
-            term,
+            term: lease.term(),
             config: Arc::new(config),
         };
         let handle = EngineHandle::new(context);
         let config = Arc::clone(&handle.context().config);
         let server = Server::bind(&config, handle.clone(), registry).await?;
-        Ok(Self { handle, server, _alone: alone })
+        Ok(Self { handle, server, lease })
     }
 
     /// Where it listens.
@@ -91,8 +134,11 @@ impl Controller {
     /// # Errors
     /// If the listener fails.
     pub async fn run(self, stop: impl Future<Output = ()>) -> io::Result<()> {
-        let Self { handle, server, _alone } = self;
+        let Self { handle, server, lease } = self;
         let stopping = CancellationToken::new();
+        // Given back last: while the engine ends, nobody else begins.
+        let ended = CancellationToken::new();
+        let lease = tokio::spawn(lease.hold(ended.clone()));
         let engine = tokio::spawn(engine::run(handle, stopping.clone()));
         let server = tokio::spawn(server.run(stopping.clone().cancelled_owned()));
         let served = {
@@ -108,6 +154,8 @@ impl Controller {
         };
         stopping.cancel();
         engine.await.map_err(io::Error::other)?;
+        ended.cancel();
+        lease.await.map_err(io::Error::other)?;
         served.map_err(io::Error::other)?
     }
 }

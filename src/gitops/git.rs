@@ -21,7 +21,7 @@ use command::Git;
 
 pub use actions::Action;
 pub use message::Message;
-pub use publish::{Change, PublishError, Published, Superseded};
+pub use publish::{Change, Make, PublishError, Published, Superseded};
 pub use read::Version;
 
 /// Why Git did not do it.

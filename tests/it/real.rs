@@ -380,10 +380,6 @@ impl Prometheus {
         }))
     }
 
-    pub fn url(&self) -> String {
-        format!("http://{}", self.addr)
-    }
-
     fn with_config(config: &Value) -> Self {
         let directory = TempDir::new().unwrap();
         let file = directory.path().join("prometheus.yml"); // JSON is YAML

@@ -88,7 +88,7 @@ fn what_was_left_out_is_told() {
 fn an_alert_from_prometheus_has_the_name_that_alertmanager_gives_it() {
     assert_eq!(fingerprint(&BTreeMap::new()), "cbf29ce484222325");
     let labels = BTreeMap::from([("alertname".to_owned(), "A".to_owned())]);
-    let again = Alert::firing(labels.clone(), DateTime::UNIX_EPOCH);
+    let again = Alert::firing(&labels, DateTime::UNIX_EPOCH);
     assert_eq!(again.fingerprint, fingerprint(&labels));
     assert_ne!(
         fingerprint(&labels),

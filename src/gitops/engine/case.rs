@@ -19,11 +19,14 @@ pub struct Case {
     pub added: Notify,
 }
 
+/// Written into an incident as it turns.
+type Written = Box<dyn FnOnce(&mut Incident) + Send>;
+
 /// What follows from a step: another state, and what was found out on the way.
 pub struct Turn {
     state: State,
     reason: String,
-    change: Option<Box<dyn FnOnce(&mut Incident) + Send>>,
+    change: Option<Written>,
 }
 
 impl Turn {

@@ -6,8 +6,10 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 
 use super::super::incident::{Plan, PullRequest};
+use super::super::kubernetes::Kubernetes;
 use super::super::serving::Serving;
 use super::super::target::ServiceName;
+use crate::net::chain;
 
 /// The cluster that is served from. It is looked at, and never changed but for the state of our own.
 pub trait Cluster: Send + Sync {
@@ -32,6 +34,35 @@ pub trait Cluster: Send + Sync {
 
     /// Keeps it.
     fn set_state(&self, state: BTreeMap<String, String>) -> BoxFuture<'_, Result<(), String>>;
+}
+
+impl Cluster for Kubernetes {
+    fn rolled_out_uri<'a>(
+        &'a self,
+        service: &'a ServiceName,
+    ) -> BoxFuture<'a, Result<Option<String>, String>> {
+        Box::pin(async { Self::rolled_out_uri(self, service).await.map_err(|error| chain(&error)) })
+    }
+
+    fn may_drop_percent<'a>(
+        &'a self,
+        service: &'a ServiceName,
+        good_uri: &'a str,
+    ) -> BoxFuture<'a, Result<(), String>> {
+        Box::pin(Self::may_drop_percent(self, service, good_uri))
+    }
+
+    fn serving<'a>(&'a self, service: &'a ServiceName, plan: &'a Plan) -> BoxFuture<'a, Serving> {
+        Box::pin(Self::serving(self, service, plan))
+    }
+
+    fn state(&self) -> BoxFuture<'_, Result<BTreeMap<String, String>, String>> {
+        Box::pin(async { Self::state(self).await.map_err(|error| chain(&error)) })
+    }
+
+    fn set_state(&self, state: BTreeMap<String, String>) -> BoxFuture<'_, Result<(), String>> {
+        Box::pin(async { Self::set_state(self, state).await.map_err(|error| chain(&error)) })
+    }
 }
 
 /// How a pull request is.

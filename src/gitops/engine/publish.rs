@@ -5,7 +5,7 @@ use std::time::Duration;
 use chrono::Utc;
 use tokio::time::sleep;
 
-use super::super::git::{Change, Message, PublishError, Superseded};
+use super::super::git::{Change, Make, Message, PublishError, Superseded};
 use super::super::incident::{CommitRecord, Incident, Plan, Recipe, State};
 use super::super::manifest::{self, Selector};
 use super::super::message::{self, Purpose};
@@ -51,7 +51,7 @@ fn no_plan() -> Turn {
 
 async fn paused(context: &Context, incident: &Incident) -> Option<String> {
     let tip = match context.repository.tip().await {
-        Ok(tip) => tip.to_string(),
+        Ok(tip) => tip,
         Err(error) => return Some(format!("the pause file cannot be read: {}", chain(&error))),
     };
     context.book.paused(context, &tip, &incident.service, Utc::now()).await
@@ -83,7 +83,7 @@ async fn publish(
     plan: &Plan,
     id: &str,
     message: &Message,
-    make: &(dyn Fn(&[u8]) -> Result<Vec<u8>, Superseded> + Sync),
+    make: &Make<'_>,
     n_lines: usize,
     branch: Option<&str>,
 ) -> Result<CommitRecord, PublishError> {
@@ -174,7 +174,7 @@ async fn step_pull_request(
             Turn::to(State::PrOpen, reason).with(move |incident| incident.pull_request = Some(pull_request)),
         ));
     }
-    let tip = context.repository.fetch().await.map_err(|error| chain(&error))?.to_string();
+    let tip = context.repository.fetch().await.map_err(|error| chain(&error))?;
     if let Some(found) =
         context.repository.find(&tip, &plan.action.of_commit(1)).await.map_err(|error| chain(&error))?
     {
@@ -261,18 +261,14 @@ async fn step_clean_up(context: &Context, incident: &Incident, plan: &Plan) -> R
 }
 
 /// How many lines the clean-up takes away: one for a percent, as many as it has for an entry.
-async fn count_lines(
-    context: &Context,
-    plan: &Plan,
-    make: &(dyn Fn(&[u8]) -> Result<Vec<u8>, Superseded> + Sync),
-) -> Result<usize, String> {
+async fn count_lines(context: &Context, plan: &Plan, make: &Make<'_>) -> Result<usize, String> {
     let read = async {
         let tip = context.repository.fetch().await?;
         context.repository.read(&tip, &plan.file).await
     };
     let bytes = read.await.map_err(|error| chain(&error))?;
     let bytes = bytes.ok_or_else(|| format!("there is no {} any more", plan.file))?;
-    let n_of = |bytes: &[u8]| bytes.iter().filter(|byte| **byte == b'\n').count();
+    let n_of = |bytes: &[u8]| memchr::memchr_iter(b'\n', bytes).count();
     // Superseded here is told by the push itself.
     Ok(make(&bytes).map_or(1, |after| n_of(&bytes) - n_of(&after)))
 }

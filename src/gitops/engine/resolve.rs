@@ -77,7 +77,7 @@ async fn plan(context: &Context, incident: &Incident) -> Result<Plan, NoPlan> {
         .config
         .target(service)
         .ok_or_else(|| human("the configuration has no such target any more"))?;
-    let tip = context.repository.fetch().await?.to_string();
+    let tip = context.repository.fetch().await?;
     let located = find(context, &tip, target).await?;
     let actions = context.repository.actions(&tip, MAX_ACTIONS).await?;
     let Some(accused) = accused(context, incident, &located.service).await else {
@@ -158,7 +158,7 @@ async fn accused(context: &Context, incident: &Incident, service: &Service) -> O
         all.filter_map(|component| value_of(service, &component).map(|uri| Accused { component, uri }))
     };
     if incident.version.is_empty() {
-        return parts().last();
+        return parts().next_back();
     }
     if let Some(part) = parts().find(|part| version_of(&part.uri) == incident.version) {
         return Some(part);

@@ -47,7 +47,7 @@ async fn look(
     watched: &mut BTreeMap<ServiceName, Watched>,
 ) -> Result<(), String> {
     let service = &target.service;
-    let tip = context.repository.tip().await.map_err(|error| chain(&error))?.to_string();
+    let tip = context.repository.tip().await.map_err(|error| chain(&error))?;
     let located = locate_at(context, &tip, target).await.map_err(|error| chain(&error))??;
     let uri = located.service.uri.ok_or("the manifest has no storageUri")?.value;
     let ledger = context.book.ledger(service).await;
@@ -71,9 +71,10 @@ async fn look(
         *state = Watched { uri: uri.clone(), since: now, rows_then: n_rows };
     }
     if let Some(n_seen) = has_soaked(state, n_rows, now, &context.config.policy) {
-        let looked = match context.config.policy.check_artifacts {
-            true => artifact::look(&uri).await,
-            false => Artifact::Unknown("policy.check_artifacts is false".to_owned()),
+        let looked = if context.config.policy.check_artifacts {
+            artifact::look(&uri).await
+        } else {
+            Artifact::Unknown("policy.check_artifacts is false".to_owned())
         };
         let digest = match looked {
             Artifact::Digest(digest) => Some(digest),

@@ -222,7 +222,7 @@ async fn many_services_at_once_are_an_event_of_data() {
 #[tokio::test(flavor = "multi_thread")]
 async fn alerts_about_something_else_are_written_down() {
     let world = World::start(|_| ()).await;
-    let page = Alert::firing([("alertname".to_owned(), "Page".to_owned())].into(), chrono::Utc::now());
+    let page = Alert::firing(&[("alertname".to_owned(), "Page".to_owned())].into(), chrono::Utc::now());
     let delivered = world.handle.deliver(Delivery { alerts: vec![page], n_truncated: 0 }).await.unwrap();
     assert_eq!((delivered.n_begun, delivered.n_other), (0, 1));
     let notes = world.handle.context().journal.notes(super::super::journal::Kind::Delivery).await.unwrap();

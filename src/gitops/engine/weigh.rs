@@ -37,7 +37,7 @@ pub async fn weigh(context: &Context, incident: &Incident) -> Turn {
 }
 
 async fn decision(context: &Context, incident: &Incident, plan: &Plan) -> Result<Turn, String> {
-    let tip = context.repository.fetch().await.map_err(|error| chain(&error))?.to_string();
+    let tip = context.repository.fetch().await.map_err(|error| chain(&error))?;
     let actions = context.repository.actions(&tip, MAX_ACTIONS).await.map_err(|error| chain(&error))?;
     let done = done(&actions);
     let now = Utc::now();

@@ -109,7 +109,7 @@ impl Witness for Prometheus {
     fn firing(&self) -> BoxFuture<'_, Result<Vec<Alert>, String>> {
         Box::pin(async {
             let alerts = self.firing_rollbacks().await.map_err(|error| chain(&error))?;
-            Ok(alerts.into_iter().map(|alert| Alert::firing(alert.labels, alert.active_at)).collect())
+            Ok(alerts.into_iter().map(|alert| Alert::firing(&alert.labels, alert.active_at)).collect())
         })
     }
 }

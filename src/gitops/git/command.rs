@@ -123,7 +123,7 @@ impl Git {
         };
         let output = timeout(self.timeout, work).await;
         if matches!(output, Ok(Ok(_))) {
-            group.is_over();
+            group.forget();
         }
         output.map_err(|_| GitError::Timeout { what })?.map_err(GitError::Run)
     }
@@ -137,7 +137,7 @@ impl Group {
         Self(child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?)))
     }
 
-    fn is_over(mut self) {
+    fn forget(mut self) {
         self.0 = None;
     }
 }

@@ -21,6 +21,9 @@ const MAX_BACK_OFF: Duration = Duration::from_secs(5);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Superseded(pub String);
 
+/// From what a file says to what it is to say.
+pub type Make<'a> = dyn Fn(&[u8]) -> Result<Vec<u8>, Superseded> + Sync + 'a;
+
 /// A change of one file.
 pub struct Change<'a> {
     /// Its id in the trailers: there is one commit of that name at most.
@@ -30,7 +33,7 @@ pub struct Change<'a> {
     /// What the commit says.
     pub message: &'a Message,
     /// From what the file says at the tip to what it is to say.
-    pub make: &'a (dyn Fn(&[u8]) -> Result<Vec<u8>, Superseded> + Sync),
+    pub make: &'a Make<'a>,
     /// How many lines that changes, or takes away.
     pub n_lines: usize,
     /// A branch of its own, for a pull request; absent: the branch itself.

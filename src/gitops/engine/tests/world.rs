@@ -270,7 +270,7 @@ impl World {
             ("version", &version(number)),
         ];
         let labels = labels.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
-        let alerts = vec![Alert::firing(labels, at)];
+        let alerts = vec![Alert::firing(&labels, at)];
         self.handle.deliver(Delivery { alerts, n_truncated: 0 }).await.unwrap();
     }
 

@@ -87,7 +87,7 @@ pub enum JournalError {
         /// Ours.
         known: i64,
     },
-    /// SQLite cannot read or write.
+    /// `SQLite` cannot read or write.
     #[error("the journal cannot be read or written")]
     Sqlite(#[from] rusqlite::Error),
     /// An event says what this driftd does not understand.
@@ -213,7 +213,7 @@ impl Journal {
         self.with(|store| read::verify(&store.connection)).await
     }
 
-    /// SQLite waits for the disk, so it is called where waiting holds up nobody.
+    /// `SQLite` waits for the disk, so it is called where waiting holds up nobody.
     async fn with<T: Send + 'static>(
         &self,
         work: impl FnOnce(&mut Store) -> Result<T, JournalError> + Send + 'static,

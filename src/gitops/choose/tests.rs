@@ -72,7 +72,7 @@ fn what_has_no_verdict_is_offered_only_if_it_was_just_before() {
 fn what_is_too_far_back_or_moves_is_refused() {
     let policy = Policy { max_depth: 1, ..Policy::default() };
     check(&["s3://m/3", "s3://m/2", "s3://m/1"], &["s3://m/1"], &[], &policy, &["s3://m/2"]);
-    let policy = Policy { max_age: HumanDuration(Duration::from_secs(60)), ..Policy::default() };
+    let policy = Policy { max_age: HumanDuration(Duration::from_mins(1)), ..Policy::default() };
     check(&["s3://m/3", "s3://m/2"], &["s3://m/2"], &[], &policy, &[]);
     check(&["s3://m/3", "s3://m/latest"], &["s3://m/latest"], &[], &Policy::default(), &[]);
 }

@@ -25,7 +25,7 @@ pub async fn commit(context: &Context, incident: &Incident) -> Turn {
             return Turn::to(State::Suppressed, format!("pause: {why}"));
         }
         let error = match publish_traffic(context, incident, plan, None).await {
-            Ok(commit) => return pushed(context, incident, commit).await,
+            Ok(commit) => return pushed(context, incident, commit),
             Err(PublishError::Superseded(found)) => {
                 return Turn::to(State::Superseded, format!("the line has changed meanwhile: {found}"));
             }
@@ -57,7 +57,7 @@ async fn paused(context: &Context, incident: &Incident) -> Option<String> {
     context.book.paused(context, &tip, &incident.service, Utc::now()).await
 }
 
-async fn pushed(context: &Context, incident: &Incident, commit: CommitRecord) -> Turn {
+fn pushed(context: &Context, incident: &Incident, commit: CommitRecord) -> Turn {
     context.measure.committed(incident, commit.pushed_at);
     Turn::to(State::Pushed, format!("{} is on {}", commit.commit, context.config.git.branch))
         .with(move |incident| incident.commit = Some(commit))
@@ -179,7 +179,7 @@ async fn step_pull_request(
         context.repository.find(&tip, &plan.action.of_commit(1)).await.map_err(|error| chain(&error))?
     {
         let record = record_of(plan, 1, found.commit);
-        return Ok(Some(pushed(context, incident, record).await));
+        return Ok(Some(pushed(context, incident, record)));
     }
     let Some(pull_request) = &incident.pull_request else { return Ok(None) };
     match forge.look(pull_request).await? {
@@ -187,7 +187,7 @@ async fn step_pull_request(
         // Squashed, with a message of the forge's: the value says that it is ours.
         Look::Merged { commit } => {
             let record = record_of(plan, 1, commit);
-            Ok(Some(pushed(context, incident, record).await))
+            Ok(Some(pushed(context, incident, record)))
         }
         Look::Closed { by } => {
             let by = by.unwrap_or_else(|| "somebody".to_owned());

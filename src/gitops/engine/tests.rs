@@ -19,7 +19,7 @@ fn check_state(incident: &super::super::incident::Incident, expected: State, sai
 #[tokio::test(flavor = "multi_thread")]
 async fn an_alert_puts_the_last_good_version_back_by_one_line() {
     let world = World::start(|_| ()).await;
-    world.deploy(2).await;
+    world.deploy(2);
     let before = world.tip();
     world.accuse(2).await;
     let incident = world.ended().await;
@@ -55,7 +55,7 @@ async fn an_alert_puts_the_last_good_version_back_by_one_line() {
 #[tokio::test(flavor = "multi_thread")]
 async fn whatever_is_delivered_again_is_the_same_incident() {
     let world = World::start(|_| ()).await;
-    world.deploy(2).await;
+    world.deploy(2);
     for _ in 0..3 {
         world.accuse(2).await;
     }
@@ -72,7 +72,7 @@ async fn whatever_is_delivered_again_is_the_same_incident() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_prometheus_does_not_confirm_is_not_acted_on() {
     let world = World::start(|_| ()).await;
-    world.deploy(2).await;
+    world.deploy(2);
     world.facts(|facts| facts.accused = false);
     world.accuse(2).await;
     check_state(&world.ended().await, State::Suppressed, "does not confirm");
@@ -82,8 +82,8 @@ async fn what_prometheus_does_not_confirm_is_not_acted_on() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_line_that_somebody_has_changed_is_left() {
     let world = World::start(|_| ()).await;
-    world.deploy(2).await;
-    world.deploy(3).await;
+    world.deploy(2);
+    world.deploy(3);
     world.accuse(2).await;
     check_state(&world.ended().await, State::Superseded, "s3://models/credit/3");
     assert_eq!(world.n_commits(), 3);
@@ -92,10 +92,10 @@ async fn a_line_that_somebody_has_changed_is_left() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_version_is_rolled_back_from_once() {
     let world = World::start(|_| ()).await;
-    world.deploy(2).await;
+    world.deploy(2);
     world.accuse(2).await;
     check_state(&world.ended().await, State::Recovered, "");
-    world.deploy(2).await; // somebody insists
+    world.deploy(2); // somebody insists
     world.accuse_later(2).await;
     check_state(&world.ended().await, State::NeedsHuman, "once: rb-");
     assert!(world.manifest().contains("credit/2"), "who insists is asked, not overruled");
@@ -104,7 +104,7 @@ async fn a_version_is_rolled_back_from_once() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rollback_is_never_rolled_back() {
     let world = World::start(|_| ()).await;
-    world.deploy(2).await;
+    world.deploy(2);
     world.accuse(2).await;
     check_state(&world.ended().await, State::Recovered, "");
     world.accuse(1).await;
@@ -115,7 +115,7 @@ async fn a_rollback_is_never_rolled_back() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_good_version_that_is_accused_as_well_is_said_so() {
     let world = World::start(|_| ()).await;
-    world.deploy(2).await;
+    world.deploy(2);
     world.facts(|facts| facts.is_well = Some(false));
     world.accuse(2).await;
     check_state(&world.ended().await, State::NotRecovered, "accused as well");
@@ -125,7 +125,7 @@ async fn a_good_version_that_is_accused_as_well_is_said_so() {
 #[tokio::test(flavor = "multi_thread")]
 async fn without_data_nobody_says_that_it_helped() {
     let world = World::start(|config| config.policy.recovery_timeout.0 = Duration::from_millis(400)).await;
-    world.deploy(2).await;
+    world.deploy(2);
     world.facts(|facts| facts.is_well = None);
     world.accuse(2).await;
     check_state(&world.ended().await, State::Inconclusive, "nobody can say");
@@ -137,7 +137,7 @@ async fn a_pause_in_git_holds_and_so_does_one_that_nobody_can_read() {
         [("paused: true\nreason: release week\n", "release week"), ("paused", "cannot be understood")]
     {
         let world = World::start(|_| ()).await;
-        world.deploy(2).await;
+        world.deploy(2);
         world.write(".drift/pause.yaml", text);
         world.accuse(2).await;
         check_state(&world.ended().await, State::Suppressed, said);
@@ -148,7 +148,7 @@ async fn a_pause_in_git_holds_and_so_does_one_that_nobody_can_read() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_unverified_version_waits_for_a_person() {
     let world = World::start(|config| config.policy.unverified = Unverified::Approve).await;
-    world.deploy(2).await;
+    world.deploy(2);
     world.accuse(2).await;
     let incident = world.reached(State::AwaitingApproval).await;
     assert!(incident.reason.contains("was not seen to serve well"), "{}", incident.reason);
@@ -163,7 +163,7 @@ async fn an_unverified_version_waits_for_a_person() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dry_run_writes_down_what_it_would_have_done() {
     let world = World::start(|config| config.targets[0].mode = Mode::DryRun).await;
-    world.deploy(2).await;
+    world.deploy(2);
     world.accuse(2).await;
     check_state(&world.ended().await, State::DryRunDone, "s3://models/credit/2 → s3://models/credit/1");
     assert_eq!(world.n_commits(), 2);
@@ -172,7 +172,7 @@ async fn a_dry_run_writes_down_what_it_would_have_done() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_person_asks_and_is_named() {
     let world = World::start(|_| ()).await;
-    world.deploy(2).await;
+    world.deploy(2);
     let ask = RollbackAsk {
         service: world::service(),
         to: None,
@@ -202,7 +202,7 @@ async fn a_live_knative_canary_is_stopped_by_percent_0_and_its_uri_at_once() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_remote_that_refuses_is_told_word_for_word() {
     let world = World::start(|_| ()).await;
-    world.deploy(2).await;
+    world.deploy(2);
     world.hook("echo 'all changes need a ticket' >&2; exit 1");
     world.accuse(2).await;
     check_state(&world.ended().await, State::NeedsHuman, "all changes need a ticket");
@@ -212,7 +212,7 @@ async fn a_remote_that_refuses_is_told_word_for_word() {
 #[tokio::test(flavor = "multi_thread")]
 async fn many_services_at_once_are_an_event_of_data() {
     let world = World::start(|_| ()).await;
-    world.deploy(2).await;
+    world.deploy(2);
     world.facts(|facts| facts.others = (0..3).map(|idx| format!("prod/m{idx}").parse().unwrap()).collect());
     world.accuse(2).await;
     check_state(&world.ended().await, State::Suppressed, "circuit");
@@ -234,7 +234,7 @@ async fn alerts_about_something_else_are_written_down() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_replica_that_takes_over_finds_what_was_done() {
     let world = World::start(|_| ()).await;
-    world.deploy(2).await;
+    world.deploy(2);
     world.facts(|facts| facts.serves = Some(version(2))); // stuck in SERVING
     world.accuse(2).await;
     world.reached(State::Serving).await;
@@ -252,7 +252,7 @@ async fn a_replica_that_takes_over_finds_what_was_done() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_open_goes_on_after_a_restart() {
     let world = World::start(|_| ()).await;
-    world.deploy(2).await;
+    world.deploy(2);
     world.facts(|facts| facts.serves = Some(version(2)));
     world.accuse(2).await;
     world.reached(State::Serving).await;

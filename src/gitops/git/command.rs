@@ -199,10 +199,10 @@ fn environment(config: &GitConfig) -> Vec<(&'static str, String)> {
     }
     let mut ssh = "ssh -o BatchMode=yes -o StrictHostKeyChecking=yes -o ConnectTimeout=10".to_owned();
     if let Some(path) = &config.known_hosts_file {
-        ssh.push_str(&format!(" -o UserKnownHostsFile={}", quoted(path)));
+        ssh = format!("{ssh} -o UserKnownHostsFile={}", quoted(path));
     }
     if let Some(path) = &config.ssh_key_file {
-        ssh.push_str(&format!(" -o IdentitiesOnly=yes -i {}", quoted(path)));
+        ssh = format!("{ssh} -o IdentitiesOnly=yes -i {}", quoted(path));
     }
     environment.push(("GIT_SSH_COMMAND", ssh));
     if let Some(Signing { gnupg_home: Some(path), .. }) = &config.signing {

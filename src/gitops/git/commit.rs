@@ -66,6 +66,6 @@ impl Repository {
                 && !line.starts_with("+++ ")
                 && !line.starts_with("--- ")
         };
-        Ok(diff.lines().filter(is_line).map(|line| format!("{line}\n")).collect())
+        Ok(diff.lines().filter(is_line).flat_map(|line| [line, "\n"]).collect())
     }
 }

@@ -137,7 +137,7 @@ impl Repository {
 
     /// The blobs of these names, in their order; absent: it is not there, or no blob.
     async fn contents(&self, objects: &[String]) -> Result<Vec<Option<Bytes>>, GitError> {
-        let names: String = objects.iter().map(|object| format!("{object}\n")).collect();
+        let names: String = objects.iter().flat_map(|object| [object.as_str(), "\n"]).collect();
         let answer: Bytes =
             self.0.git.run_with("cat-file", &["--batch"], &[], names.as_bytes()).await?.into();
         let mut rest = answer;

@@ -109,16 +109,13 @@ pub fn last_incident(
 /// # Errors
 /// [`JournalError`] if it cannot be read.
 pub fn incident(connection: &Connection, id: &str) -> Result<Option<Incident>, JournalError> {
-    let number: Option<u64> = match id.parse() {
-        Ok(number) => Some(number),
-        Err(_) => {
-            let action = id
-                .rsplit_once('-')
-                .filter(|(action, _)| action.contains('-'))
-                .map_or(id, |(action, _)| action);
-            let sql = "SELECT max(incident) FROM events WHERE action = ?1";
-            connection.query_row(sql, params![action], |row| row.get(0))?
-        }
+    let number: Option<u64> = if let Ok(number) = id.parse() {
+        Some(number)
+    } else {
+        let action =
+            id.rsplit_once('-').filter(|(action, _)| action.contains('-')).map_or(id, |(action, _)| action);
+        let sql = "SELECT max(incident) FROM events WHERE action = ?1";
+        connection.query_row(sql, params![action], |row| row.get(0))?
     };
     let Some(number) = number else { return Ok(None) };
     let sql = "SELECT seq, payload FROM events WHERE incident = ?1 ORDER BY seq DESC LIMIT 1";

@@ -59,7 +59,7 @@ async fn by_token(State(shared): State<Arc<Shared>>, mut request: Request, next:
             Ok(true) => caller = Some(name.clone()),
             Ok(false) => (),
             Err(error) => {
-                tracing::warn!(operator = name, error = %chain(&error), "an operator's token cannot be read")
+                tracing::warn!(operator = name, error = %chain(&error), "an operator's token cannot be read");
             }
         }
     }

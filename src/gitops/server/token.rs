@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 use std::time::SystemTime;
 
-use axum::http::HeaderMap;
 use axum::http::header::AUTHORIZATION;
+use axum::http::{HeaderMap, HeaderValue};
 use subtle::ConstantTimeEq;
 use tokio::sync::Mutex;
 
@@ -32,7 +32,7 @@ impl Token {
 
     /// Whether a request carries it. Compared in the same time wherever it differs.
     pub(super) async fn is_in(&self, headers: &HeaderMap) -> Result<bool, TokenError> {
-        let sent = headers.get(AUTHORIZATION).map(|value| value.as_bytes());
+        let sent = headers.get(AUTHORIZATION).map(HeaderValue::as_bytes);
         let Some(sent) = sent.and_then(|value| value.strip_prefix(b"Bearer ")) else { return Ok(false) };
         let token = self.read().await?;
         Ok(bool::from(token.ct_eq(sent)))

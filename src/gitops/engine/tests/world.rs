@@ -236,7 +236,7 @@ impl World {
         change(&mut self.facts.lock().unwrap());
     }
 
-    pub async fn deploy(&self, number: u8) {
+    pub fn deploy(&self, number: u8) {
         self.write("credit.yaml", &manifest(number, None));
     }
 

@@ -10,9 +10,10 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::argocd::ArgoCd;
-use super::config::ControllerConfig;
+use super::config::{ControllerConfig, ForgeConfig};
 use super::decide::gate_names;
-use super::engine::{self, Book, Cluster, Context, EngineHandle, Measure};
+use super::engine::{self, Book, Cluster, Context, EngineHandle, Measure, PullRequests};
+use super::forge::Forge;
 use super::git::{GitError, Repository};
 use super::http::HttpError;
 use super::journal::{Journal, JournalError};
@@ -109,7 +110,7 @@ impl Controller {
             witness: Arc::new(Prometheus::new(&config.prometheus)?),
             argocd: config.argocd.as_ref().map(ArgoCd::new).transpose()?,
             cluster: lease.cluster(),
-            forge: None,
+            forge: config.forge.as_ref().map(forge).transpose()?,
             journal,
             measure: Measure::new(metrics),
             term: lease.term(),
@@ -158,4 +159,8 @@ impl Controller {
         lease.await.map_err(io::Error::other)?;
         served.map_err(io::Error::other)?
     }
+}
+
+fn forge(config: &ForgeConfig) -> Result<Arc<dyn PullRequests>, HttpError> {
+    Ok(Arc::new(Forge::new(config)?))
 }

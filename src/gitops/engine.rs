@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 pub use book::Book;
 pub use desk::{Delivered, EngineHandle};
 pub use measure::Measure;
-pub use outside::{Cluster, Look, PullRequests};
+pub use outside::{Cluster, PullRequests};
 pub use witness::Witness;
 
 use super::argocd::ArgoCd;

@@ -192,6 +192,3 @@ fn object_id(what: &'static str, text: &str) -> Result<String, GitError> {
 fn seconds(text: &str) -> Option<Timestamp> {
     chrono::DateTime::from_timestamp(text.parse().ok()?, 0)
 }
-
-#[cfg(test)]
-mod tests;

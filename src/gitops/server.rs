@@ -190,6 +190,3 @@ fn said(delivered: Delivered) -> serde_json::Value {
     let Delivered { n_begun, n_added, n_other } = delivered;
     serde_json::json!({ "begun": n_begun, "added": n_added, "other": n_other })
 }
-
-#[cfg(test)]
-mod tests;

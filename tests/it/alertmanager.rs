@@ -104,13 +104,13 @@ fn rollbacks_go_to_the_controller_and_to_people_and_the_rest_to_people_alone() {
 /// Each service is a group of its own, so that no alert waits for the `group_interval` of another's.
 #[tokio::test]
 async fn a_rollback_is_sent_at_once_and_with_the_token() {
-    let (sent, mut received) = mpsc::unbounded_channel::<(String, Value)>();
+    let (sent, mut received) = mpsc::channel::<(String, Value)>(16);
     let controller = support::mock_model_server(move |request: Request| {
         let sent = sent.clone();
         async move {
             let token = request.headers()[AUTHORIZATION].to_str().unwrap().to_owned();
             let body = axum::body::to_bytes(request.into_body(), usize::MAX).await.unwrap();
-            sent.send((token, serde_json::from_slice(&body).unwrap())).unwrap();
+            sent.send((token, serde_json::from_slice(&body).unwrap())).await.unwrap();
             axum::http::StatusCode::ACCEPTED.into_response() as Response
         }
     })

@@ -55,7 +55,7 @@ async fn a_version_that_contradicts_its_own_baseline_is_rolled_back_and_proved_w
     assert_eq!(stack.serving(), 1);
     let verified: Value = stack.get("/api/v1/verify").await;
     assert!(verified["n_events"].as_u64().unwrap() >= 10);
-    stack.print_timeline(&incident);
+    Stack::print_timeline(&incident);
 }
 
 /// It differs from version 1, as its baseline says: every good promotion does.
@@ -75,7 +75,7 @@ async fn a_shift_of_the_inputs_pages_people_and_commits_nothing() {
     let stack = Stack::start().await;
     let tip = stack.remote.tip();
     stack.shift_inputs();
-    let deadline = tokio::time::Instant::now() + Duration::from_secs(60);
+    let deadline = tokio::time::Instant::now() + Duration::from_mins(1);
     while stack.alerts("DriftdInputDrift").await == 0 {
         assert!(tokio::time::Instant::now() < deadline, "the shift is not told");
         tokio::time::sleep(Duration::from_millis(200)).await;

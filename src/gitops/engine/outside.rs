@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 
+use super::super::forge::{Forge, Look};
 use super::super::incident::{Plan, PullRequest};
 use super::super::kubernetes::Kubernetes;
 use super::super::serving::Serving;
@@ -65,23 +66,6 @@ impl Cluster for Kubernetes {
     }
 }
 
-/// How a pull request is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Look {
-    /// It waits for a person.
-    Open,
-    /// It is on the branch, in this commit.
-    Merged {
-        /// Which.
-        commit: String,
-    },
-    /// A person has said no.
-    Closed {
-        /// Who, where the forge says.
-        by: Option<String>,
-    },
-}
-
 /// Who takes pull requests.
 pub trait PullRequests: Send + Sync {
     /// For how long one is followed.
@@ -105,4 +89,34 @@ pub trait PullRequests: Send + Sync {
         pull_request: &'a PullRequest,
         text: &'a str,
     ) -> BoxFuture<'a, Result<(), String>>;
+}
+
+impl PullRequests for Forge {
+    fn expires_after(&self) -> Duration {
+        Self::expires_after(self)
+    }
+
+    fn open<'a>(
+        &'a self,
+        branch: &'a str,
+        base: &'a str,
+        title: &'a str,
+        description: &'a str,
+    ) -> BoxFuture<'a, Result<PullRequest, String>> {
+        Box::pin(async move {
+            Self::open(self, branch, base, title, description).await.map_err(|error| chain(&error))
+        })
+    }
+
+    fn look<'a>(&'a self, pull_request: &'a PullRequest) -> BoxFuture<'a, Result<Look, String>> {
+        Box::pin(async { Self::look(self, pull_request).await.map_err(|error| chain(&error)) })
+    }
+
+    fn comment<'a>(
+        &'a self,
+        pull_request: &'a PullRequest,
+        text: &'a str,
+    ) -> BoxFuture<'a, Result<(), String>> {
+        Box::pin(async { Self::comment(self, pull_request, text).await.map_err(|error| chain(&error)) })
+    }
 }

@@ -5,12 +5,13 @@ use std::time::Duration;
 use chrono::Utc;
 use tokio::time::sleep;
 
+use super::super::forge::Look;
 use super::super::git::{Change, Make, Message, PublishError, Superseded};
 use super::super::incident::{CommitRecord, Incident, Plan, Recipe, State};
 use super::super::manifest::{self, Selector};
 use super::super::message::{self, Purpose};
 use super::case::{Turn, is_late};
-use super::{Context, LOOK_EVERY, Look, PullRequests};
+use super::{Context, LOOK_EVERY, PullRequests};
 use crate::net::chain;
 
 /// How often a pull request is looked at.

@@ -2,8 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use percent_encoding::percent_decode_str;
+
 use super::super::incident::{ActionId, CommitRecord, Component, Edit, Plan, Recipe, Timestamp};
 use super::super::target::ServiceName;
+use super::message::MAX_VALUE_BYTES;
 use super::{GitError, Repository, object_id, seconds};
 
 /// A commit of ours.
@@ -119,7 +122,7 @@ impl Action {
     /// As much of plan and commit as can be read back, for a replica that has not made them.
     pub fn as_plan(&self) -> Option<(Plan, CommitRecord)> {
         let (cluster, service, component) = self.target()?;
-        let text = |name| self.trailer(name).map(str::to_owned);
+        let text = |name| whole(self.trailer(name)?);
         let (bad_uri, good_uri) = (text("Drift-From-Uri")?, text("Drift-To-Uri")?);
         let introduced_by = text("Drift-Bad-Commit")?;
         let action = ActionId::new(cluster, &service, &component, &bad_uri, &introduced_by);
@@ -157,4 +160,10 @@ impl Action {
         };
         Some((plan, commit))
     }
+}
+
+/// A value as it was before it was written into a trailer; `None` if it was cut there.
+fn whole(value: &str) -> Option<String> {
+    let is_cut = value.len() + 3 > MAX_VALUE_BYTES;
+    (!is_cut).then(|| percent_decode_str(value).decode_utf8_lossy().into_owned())
 }

@@ -18,6 +18,18 @@ use crate::baseline::schema::hex;
 /// Read by git as a shell function; file and user come by the environment.
 const CREDENTIALS: &str = r#"!f() { test "$1" = get && printf 'username=%s\npassword=%s\n' "$DRIFTD_GIT_USER" "$(cat "$DRIFTD_GIT_TOKEN_FILE")"; }; f"#;
 
+/// How the network is reached here.
+const OF_THE_MACHINE: [&str; 8] = [
+    "HTTPS_PROXY",
+    "https_proxy",
+    "HTTP_PROXY",
+    "http_proxy",
+    "NO_PROXY",
+    "no_proxy",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+];
+
 /// The program, and how it is called for one repository.
 #[derive(Debug)]
 pub(super) struct Git {
@@ -103,6 +115,7 @@ impl Git {
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin".into()))
             .env("HOME", &self.home)
+            .envs(OF_THE_MACHINE.iter().filter_map(|name| Some((name, std::env::var_os(name)?))))
             .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .envs(environment.iter().copied())
             .stdin(Stdio::piped())
@@ -177,7 +190,9 @@ fn options(config: &GitConfig) -> Vec<String> {
         };
         settings.extend([format!("gpg.format={format}"), format!("user.signingKey={key}")]);
     }
-    settings.into_iter().flat_map(|setting| ["-c".to_owned(), setting]).collect()
+    let settings = settings.into_iter().flat_map(|setting| ["-c".to_owned(), setting]);
+    // A file's name is a name, whatever stands in it.
+    std::iter::once("--literal-pathspecs".to_owned()).chain(settings).collect()
 }
 
 fn environment(config: &GitConfig) -> Vec<(&'static str, String)> {

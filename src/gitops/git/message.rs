@@ -5,7 +5,7 @@ use std::fmt::Write;
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 
 /// A trailer's value at most, in bytes.
-const MAX_VALUE_BYTES: usize = 256;
+pub(super) const MAX_VALUE_BYTES: usize = 256;
 /// What would end a line, in any reading of the word.
 const UNSAFE: &AsciiSet = &CONTROLS.add(0x7F);
 

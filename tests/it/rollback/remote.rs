@@ -57,7 +57,7 @@ impl Remote {
     pub fn write(&self, file: &str, text: &str) {
         let people = self.folder.path().join("people");
         run(&people, &["fetch", "-q"]);
-        if self.git(&["branch", "--list", "main"]) != "" {
+        if !self.git(&["branch", "--list", "main"]).is_empty() {
             run(&people, &["checkout", "-q", "-B", "main", "origin/main"]);
         }
         std::fs::write(people.join(file), text).unwrap();
@@ -110,7 +110,7 @@ async fn answer(root: PathBuf, request: Request) -> Response {
         let _ = stdin.write_all(&body).await; // it may have read enough
     };
     let (output, ()) = tokio::join!(child.wait_with_output(), write);
-    response(Bytes::from(output.unwrap().stdout))
+    response(&Bytes::from(output.unwrap().stdout))
 }
 
 fn is_known(headers: &HeaderMap) -> bool {
@@ -118,7 +118,7 @@ fn is_known(headers: &HeaderMap) -> bool {
     headers.get(AUTHORIZATION).is_some_and(|sent| sent.as_bytes() == format!("Basic {expected}").as_bytes())
 }
 
-fn response(output: Bytes) -> Response {
+fn response(output: &Bytes) -> Response {
     let end = output.windows(4).position(|bytes| bytes == b"\r\n\r\n").expect("a CGI head");
     let head = String::from_utf8(output[..end].to_vec()).unwrap();
     let mut response = Response::new(Body::from(output.slice(end + 4..)));

@@ -23,7 +23,7 @@ use crate::real::Prometheus;
 const ALERTS_TOKEN: &str = "alerts-not-a-secret";
 const OPERATOR_TOKEN: &str = "operator-not-a-secret";
 /// All of a rollback, on a machine that does much else.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_mins(2);
 
 pub struct Stack {
     pub remote: Remote,
@@ -59,7 +59,7 @@ impl Controller {
             }
         };
         std::thread::spawn(move || {
-            log.map_while(Result::ok).for_each(|line| eprintln!("controller: {line}"))
+            log.map_while(Result::ok).for_each(|line| eprintln!("controller: {line}"));
         });
         Self { child, addr }
     }
@@ -195,7 +195,7 @@ impl Stack {
     }
 
     /// For `--nocapture`: what took how long.
-    pub fn print_timeline(&self, incident: &Value) {
+    pub fn print_timeline(incident: &Value) {
         let entered: BTreeMap<String, String> = serde_json::from_value(incident["entered"].clone()).unwrap();
         let mut entered: Vec<_> = entered.into_iter().collect();
         entered.sort_by(|a, b| a.1.cmp(&b.1));

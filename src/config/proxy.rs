@@ -35,6 +35,10 @@ pub struct RawProxy {
     /// How long an unused upstream connection is kept. Default `4s`, below uvicorn's keep-alive of 5 s: we close first.
     #[serde(default = "default_upstream_idle_timeout")]
     pub upstream_idle_timeout: HumanDuration,
+    /// After the stop signal, go on taking connections until the upstream takes none. Default `false`. For a sidecar,
+    /// which is told to stop together with its server: it must not be the first of the two to go.
+    #[serde(default)]
+    pub stop_after_upstream: bool,
 }
 
 const fn default_sample_rate() -> f64 {
@@ -80,6 +84,8 @@ pub struct ProxyConfig {
     pub upstream_timeout: Duration,
     /// How long an unused upstream connection is kept.
     pub upstream_idle_timeout: Duration,
+    /// After the stop signal, go on taking connections until the upstream takes none.
+    pub stop_after_upstream: bool,
 }
 
 impl ProxyConfig {
@@ -97,6 +103,7 @@ impl ProxyConfig {
             connect_timeout: default_connect_timeout(),
             upstream_timeout: default_upstream_timeout(),
             upstream_idle_timeout: default_upstream_idle_timeout(),
+            stop_after_upstream: false,
         })
     }
 }
@@ -126,6 +133,7 @@ impl TryFrom<RawProxy> for ProxyConfig {
             connect_timeout: raw.connect_timeout.0,
             upstream_timeout: raw.upstream_timeout.0,
             upstream_idle_timeout: raw.upstream_idle_timeout.0,
+            stop_after_upstream: raw.stop_after_upstream,
         })
     }
 }

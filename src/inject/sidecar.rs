@@ -108,6 +108,8 @@ fn text(
     let mut proxy = json!({
         "listen": place.listen_addr().to_string(),
         "upstream": format!("http://127.0.0.1:{}", place.upstream),
+        // Kubernetes tells both to stop at once, and requests come until all have heard that the pod is going.
+        "stop_after_upstream": true,
     });
     if let Some(rate) = sample_rate {
         proxy["sample_rate"] = rate.into();

@@ -73,6 +73,7 @@ pub struct Proxy {
     local_addr: SocketAddr,
     forwarder: Arc<Forwarder>,
     connect_timeout: Duration,
+    stop_after_upstream: bool,
 }
 
 impl Proxy {
@@ -101,6 +102,7 @@ impl Proxy {
             local_addr,
             forwarder: Arc::new(forwarder),
             connect_timeout: config.connect_timeout,
+            stop_after_upstream: config.stop_after_upstream,
         })
     }
 
@@ -120,13 +122,13 @@ impl Proxy {
     }
 
     /// Serves until `stop`, then accepts no more, completes what is in flight and returns when the last connection is
-    /// done. Keep-alive connections are closed after their current exchange (`Connection: close`, GOAWAY); those that the
+    /// done. With `stop_after_upstream` it accepts until the upstream does not. Keep-alive connections are closed after their current exchange (`Connection: close`, GOAWAY); those that the
     /// kernel had taken in by then may still ask once.
     ///
     /// How long that may take is the caller's to say: dropping this future closes whatever is left. Upgraded
     /// connections have no end of their own, so they last until they close or the future is dropped.
     pub async fn run(self, stop: impl Future<Output = ()>) {
-        let Self { listener, local_addr, forwarder, connect_timeout } = self;
+        let Self { listener, local_addr, forwarder, connect_timeout, stop_after_upstream } = self;
         info!(proxy = %local_addr, upstream = %forwarder.upstream.authority, "forwarding");
         let _close_tunnels = forwarder.closing.clone().drop_guard();
         let draining = CancellationToken::new();
@@ -134,7 +136,15 @@ impl Proxy {
         {
             let upkeep = upkeep(&forwarder.upstream, connect_timeout);
             let accepting = accept_all(&listener, &forwarder, &draining, &mut connections);
-            tokio::select! { () = stop => (), () = upkeep => (), () = accepting => () }
+            let stopped = async {
+                stop.await;
+                if stop_after_upstream {
+                    // From here on a connection ends with its exchange, so that callers go elsewhere.
+                    draining.cancel();
+                    health::gone(&forwarder.upstream.authority, connect_timeout).await;
+                }
+            };
+            tokio::select! { () = stopped => (), () = upkeep => (), () = accepting => () }
         }
         for stream in backlog(listener) {
             connections.spawn(connection::serve(stream, Arc::clone(&forwarder), draining.clone()));

@@ -249,6 +249,11 @@ fn the_file_of_the_webhook_says_what_the_sidecar_is() {
     assert_eq!(text["taps"][0]["proxy"]["upstream"], json!("http://127.0.0.1:2222"));
     assert!(text.get("state_dir").is_none());
     assert_eq!(text["shutdown_grace"], json!("25s"));
+    assert_eq!(
+        text["taps"][0]["proxy"]["stop_after_upstream"],
+        json!(true),
+        "never the first of the two to go"
+    );
     assert_eq!(changed["metadata"]["annotations"]["prometheus.io/port"], json!("3333"));
 }
 

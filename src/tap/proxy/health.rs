@@ -16,6 +16,9 @@ const PROBE_INTERVAL: Duration = Duration::from_secs(2);
 /// How often one that cannot be reached is: a pod that starts waits for this, and Knative's activator with a request in its hand.
 const RETRY_INTERVAL: Duration = Duration::from_millis(200);
 
+/// How often a server that is about to end is: what it takes until then is answered, what comes later is not.
+const END_INTERVAL: Duration = Duration::from_millis(20);
+
 /// A shared flag, kept by the traffic itself and, while there is none, by a probe.
 #[derive(Clone, Debug, Default)]
 pub struct UpstreamHealth(Arc<Flags>);
@@ -67,5 +70,12 @@ impl UpstreamHealth {
                 warn!("the model server cannot be reached");
             }
         }
+    }
+}
+
+/// Resolves once no connection to the server can be opened: it has closed its listener, or has ended.
+pub(super) async fn gone(upstream: &Authority, connect_timeout: Duration) {
+    while connect(upstream, connect_timeout).await.is_ok() {
+        sleep(END_INTERVAL).await;
     }
 }

@@ -43,6 +43,7 @@ pub fn config(upstream: SocketAddr) -> ProxyConfig {
         connect_timeout: Duration::from_secs(5),
         upstream_timeout: Duration::from_mins(1),
         upstream_idle_timeout: Duration::from_secs(4),
+        stop_after_upstream: false,
     }
 }
 

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use tokio::io::AsyncReadExt;
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{sleep, timeout};
 
-use super::harness::{PATIENCE, PREDICT, TestProxy, Upstream, ok, predict};
+use super::harness::{PATIENCE, PREDICT, Peer, TestProxy, Upstream, config, ok, predict};
 
 #[tokio::test]
 async fn a_request_in_flight_is_completed_on_stop() {
@@ -32,6 +32,49 @@ async fn a_request_in_flight_is_completed_on_stop() {
     model.send("ne").await;
     assert_eq!(caller.rest().await, "HTTP/1.1 200 OK\r\ncontent-length: 4\r\nconnection: close\r\n\r\nfine");
     timeout(PATIENCE, proxy.running).await.expect("drained").unwrap();
+}
+
+#[tokio::test]
+async fn with_stop_after_upstream_a_caller_finds_the_proxy_for_as_long_as_the_server_is_there() {
+    let mut config = config("127.0.0.1:1".parse().unwrap());
+    config.stop_after_upstream = true;
+    let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    config.upstream = server.local_addr().unwrap().to_string().parse().unwrap();
+    let proxy = TestProxy::with(config, 64).await;
+    let mut idle = proxy.connect().await;
+    idle.send("GET / HTTP/1.1\r\nHost: iris\r\n\r\n").await;
+    answer(&server).await;
+    assert!(idle.message().await.0.starts_with("HTTP/1.1 200 OK"));
+
+    proxy.stop.cancel();
+    assert_eq!(
+        idle.rest().await,
+        "",
+        "an idle connection is closed at once, so that its caller goes elsewhere"
+    );
+    for _ in 0..3 {
+        let mut late = proxy.connect().await;
+        late.send("GET / HTTP/1.1\r\nHost: iris\r\n\r\n").await;
+        answer(&server).await;
+        let answer = late.rest().await;
+        assert!(answer.starts_with("HTTP/1.1 200 OK") && answer.contains("connection: close"), "{answer}");
+    }
+    assert!(!proxy.running.is_finished());
+    drop(server);
+    timeout(PATIENCE, proxy.running).await.expect("it ends after the server").unwrap();
+    assert!(TcpStream::connect(proxy.addr).await.is_err());
+}
+
+/// Answers one request, whichever of the connections it comes on: others only look whether somebody is there.
+async fn answer(server: &TcpListener) {
+    loop {
+        let mut peer = Peer::new(server.accept().await.unwrap().0);
+        let mut first = [0];
+        if peer.stream.peek(&mut first).await.unwrap_or(0) > 0 {
+            peer.head().await;
+            return peer.send(ok("{}")).await;
+        }
+    }
 }
 
 #[tokio::test]

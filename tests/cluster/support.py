@@ -1,5 +1,6 @@
-"""What tests of serving share: trained models with their baselines, raw requests, and a look at metrics."""
+"""What tests of serving share: trained models with their baselines, services, the webhook, raw requests, and a look at metrics."""
 
+import copy
 import functools
 import http.client
 import json
@@ -13,11 +14,16 @@ from typing import Callable
 
 import joblib
 from rig import ingress
+from rig.api import Object
 from rig.cluster import ROOT, Cluster
 from rig.knative import host_of
 from rig.load import Load
 from rig.network import GATEWAY
+from rig.pod import Pod
 from rig.processes import wait_for
+
+WEBHOOKS = "app.kubernetes.io/component=webhook"
+ASKS = {"driftd.io/inject": "true"}
 
 
 @dataclass
@@ -89,19 +95,6 @@ def knative_load(service: dict, body: bytes, version_of: Callable[[bytes], str],
 
 
 @functools.cache
-def install_webhook(cluster: Cluster) -> None:
-    """As docs/webhook.md says it."""
-    cluster.kubectl("apply", "-k", ROOT / "deploy/overlays/sidecar-injection")
-    path = f"{cluster.programs / 'bin'}:{os.environ['PATH']}"
-    environment = os.environ | {"PATH": path, "KUBECONFIG": str(cluster.plane.kubeconfig)}
-    subprocess.run([ROOT / "deploy/certificate"], check=True, env=environment, stdout=subprocess.DEVNULL)
-    webhooks = lambda: len(cluster.pods("driftd-system", "app.kubernetes.io/component=webhook")) == 2  # noqa: E731
-    try:
-        wait_for("the webhook's pods", webhooks, cluster.running)
-    except TimeoutError as error:
-        raise TimeoutError(f"{error}\n{cluster.what_pods_say('driftd-system')}") from error
-
-
 def rows_of(model: str, n: int) -> list[list[float]]:
     """The first rows of the training table, without what the model answers on them."""
     lines = (trained() / model / "train.csv").read_text().splitlines()[1 : n + 1]
@@ -126,3 +119,63 @@ def metric(address: str, name: str, port: int = 9464, **labels: str) -> float | 
 def labels_of(series: str, name: str) -> list[str]:
     """The value of a label of a line of `/metrics`, where it has it."""
     return re.findall(rf'[{{,]{name}="([^"]*)"', series)
+
+
+def sklearn_service(namespace: str, name: str, uri: str, labels: dict[str, str] | None = None, **predictor) -> Object:
+    """An InferenceService whose pod is looked at every second: KServe's own ten are what most of a test would be."""
+    probe = {"tcpSocket": {"port": 8080}, "periodSeconds": 1}
+    model = {"modelFormat": {"name": "sklearn"}, "storageUri": uri, "readinessProbe": probe, **predictor.pop("model", {})}
+    return {
+        "apiVersion": "serving.kserve.io/v1beta1",
+        "kind": "InferenceService",
+        "metadata": {"name": name, "namespace": namespace, "labels": labels or {}},
+        "spec": {"predictor": {"model": model, **predictor}},
+    }
+
+
+def install_webhook(cluster: Cluster) -> list[Pod]:
+    """As docs/webhook.md says it; the pods, once both are ready. Again, it changes nothing but the certificate."""
+    cluster.kubectl("apply", "-k", ROOT / "deploy/overlays/sidecar-injection")
+    certify(cluster)
+    return wait_for_webhook(cluster)
+
+
+def certify(cluster: Cluster, kubeconfig: Path | None = None) -> None:
+    path = f"{cluster.programs / 'bin'}:{os.environ['PATH']}"
+    environment = os.environ | {"PATH": path, "KUBECONFIG": str(kubeconfig or cluster.plane.kubeconfig)}
+    done = subprocess.run([ROOT / "deploy/certificate"], env=environment, capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(f"deploy/certificate: {done.stderr.strip()}")
+
+
+def wait_for_webhook(cluster: Cluster) -> list[Pod]:
+    def both() -> list[Pod] | None:
+        pods = cluster.pods("driftd-system", WEBHOOKS)
+        return pods if len(pods) == 2 else None
+
+    try:
+        return wait_for("the webhook's pods", both, cluster.running)
+    except TimeoutError as error:
+        raise TimeoutError(f"{error}\n{cluster.what_pods_say('driftd-system')}") from error
+
+
+def pod_of(cluster: Cluster, service: Object) -> Object:
+    """The pod that KServe asks for, to be created by a test: no sidecar is in it yet."""
+    cluster.api.apply(service)
+    metadata = service["metadata"]
+    deployment = lambda: cluster.api.get("Deployment", f"{metadata['name']}-predictor", metadata["namespace"], "apps/v1")  # noqa: E731
+    template = wait_for("KServe's Deployment", deployment, cluster.running)["spec"]["template"]
+    cluster.delete(service)
+    pod = {"apiVersion": "v1", "kind": "Pod", **copy.deepcopy(template)}
+    pod["metadata"] = {**template["metadata"], "generateName": f"{metadata['name']}-", "namespace": metadata["namespace"]}
+    return pod
+
+
+def create(cluster: Cluster, pod: Object, dry_run: bool = True) -> Object:
+    """The pod as the API server takes it, with all that its webhooks have made of it."""
+    path = cluster.api.path("v1", "Pod", pod["metadata"]["namespace"])
+    return cluster.api.call("POST", path, pod, params={"dryRun": "All"} if dry_run else {})
+
+
+def is_watched(pod: Object) -> bool:
+    return any(container["name"] == "driftd" for container in pod["spec"]["containers"])

@@ -1,7 +1,10 @@
 """KServe's scikit-learn server: its own is not on PyPI, so this is the `kserve` package's server with the same few lines
-of model around it, taking the same arguments (`--model_name --model_dir --http_port`)."""
+of model around it, taking the same arguments (`--model_name --model_dir --http_port`). `RIG_PREDICT_SECONDS` makes it slow: then there
+are always requests in it, as in a large model's."""
 
 import argparse
+import asyncio
+import os
 from pathlib import Path
 
 import joblib
@@ -21,7 +24,8 @@ class SklearnModel(kserve.Model):
         self.ready = True
         return self.ready
 
-    def predict(self, payload, headers=None, response_headers=None):
+    async def predict(self, payload, headers=None, response_headers=None):
+        await asyncio.sleep(float(os.environ.get("RIG_PREDICT_SECONDS", "0")))
         try:
             return get_predict_response(payload, self.estimator.predict(get_predict_input(payload)), self.name)
         except Exception as error:

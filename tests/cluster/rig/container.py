@@ -114,6 +114,11 @@ class Container:
         except subprocess.TimeoutExpired as error:
             raise probes.ProbeFailed(f"no end within {timeout} s") from error
 
+    def signal(self, name: str) -> None:
+        """To the container's own process; nothing happens where it does not run."""
+        if inner := self._inner():
+            subprocess.run(["kill", f"-{name}", str(inner)], capture_output=True)
+
     def log(self) -> str:
         """What all runs so far have written."""
         files = sorted(self.pod.logs_of(self.name).glob("*.log"), key=lambda path: int(path.stem))
@@ -223,8 +228,8 @@ class Container:
         return int(children[0]) if children else None
 
     def _signal(self, name: str) -> None:
-        if inner := self._inner():
-            subprocess.run(["kill", f"-{name}", str(inner)], capture_output=True)
+        if self._inner():
+            self.signal(name)
         elif name == "KILL" and self.process is not None:
             self.process.kill()
 

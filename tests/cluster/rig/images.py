@@ -51,7 +51,9 @@ IMAGES = {
     "knative.dev/serving/cmd/autoscaler": lambda: knative("autoscaler"),
     "knative.dev/serving/cmd/activator": lambda: knative("activator"),
     "knative.dev/serving/cmd/queue": lambda: knative("queue"),
-    # For tests of the node itself.
+    "istio/proxy": lambda: python("stand_in_istio_proxy.py", user=1337),
+    "prometheus": lambda: Image([f"{from_env('RIG_PROGRAMS')}/bin/prometheus"], user=65534),
+    # For tests of the node itself, and programs that are a few lines.
     "shell": lambda: Image(["/bin/sh"]),
     "python": lambda: Image([sys.executable]),
 }

@@ -43,6 +43,8 @@ for program in controller webhook autoscaler activator queue; do
   build "knative-$program" "knative.dev/serving@$KNATIVE" "./cmd/$program"
 done
 build argocd "github.com/argoproj/argo-cd/v3@$ARGOCD" ./cmd
+# Without the clients of two dozen clouds, which are most of it.
+GOFLAGS=-tags=remove_all_sd,enable_kubernetes_sd build prometheus "github.com/prometheus/prometheus@$PROMETHEUS" ./cmd/prometheus
 
 # TARGET MODULE@VERSION FOLDER…: folders of the module, copied into one.
 copy() {

@@ -26,9 +26,10 @@ usage: ./test.sh [ARGUMENT…]     all tests; arguments go to `cargo test` (a fi
                                  with --quick as little as shows that it runs
        ./test.sh --image         that two builds of the image's binary are the same bytes, need no library, and serve in an empty
                                  root folder; with --once one build. Takes root, not part of CI: each compiles everything anew
-       ./test.sh --cluster [UNITTEST ARGUMENT…]
+       ./test.sh --cluster [--release] [UNITTEST ARGUMENT…]
                                  the tests on a real Kubernetes control plane with KServe (tests/cluster/README.md), all of
-                                 them or those named, like `-v test_node`; takes root and, once, up to thirty CPU-minutes of building
+                                 them or those named, like `-v test_node`; takes root and, once, up to thirty CPU-minutes of building.
+                                 With --release an optimised driftd, for what is measured: `--release -v latency`
        ./test.sh --env           only installs what is missing, and prints the variables that the tests read:
                                  eval "$(./test.sh --env)" && cargo test
 
@@ -409,8 +410,13 @@ case "${1:-}" in
     install_missing
     install_redis
     install_cluster
-    cargo build --locked
-    DRIFTD_TEST_BINARY=$(realpath "${CARGO_TARGET_DIR:-target}/debug/driftd") exec tests/cluster/run "$CLUSTER_PROGRAMS" "$@"
+    profile=dev folder=debug
+    if [[ ${1:-} == --release ]]; then
+      shift
+      profile=release folder=release
+    fi
+    cargo build --locked --profile "$profile"
+    DRIFTD_TEST_BINARY=$(realpath "${CARGO_TARGET_DIR:-target}/$folder/driftd") exec tests/cluster/run "$CLUSTER_PROGRAMS" "$@"
     ;;
   --env)
     install_missing

@@ -210,7 +210,8 @@ class Robust(unittest.TestCase):
                 pod.container("driftd").signal("CONT")
         self.assertFalse(support.is_watched(made))
         self.assertGreater(seconds, 4)
-        self.assertLess(seconds, 12)
+        # The API server gives it five seconds, and asks once more as others have changed the pod since.
+        self.assertLess(seconds, 30)
         print(f"a pod is created {seconds:.1f} s after a webhook hangs", flush=True)
 
     def test_while_it_is_down_pods_serve_without_driftd_and_have_it_once_it_is_back(self):

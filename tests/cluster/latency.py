@@ -23,10 +23,10 @@ def quantile(values: list[float], q: float) -> float:
     return statistics.quantiles(values, n=1000, method="inclusive")[round(q * 1000) - 1]
 
 
-def histogram(text: str, name: str, **labels: str) -> dict[float, float]:
+def histogram(text: str, series: str, **labels: str) -> dict[float, float]:
     """Upper bounds → counts up to them, of all series that carry these labels."""
     found: dict[float, float] = {}
-    for match in re.finditer(rf'^{name}_bucket{{(.*)}} (\S+)$', text, re.MULTILINE):
+    for match in re.finditer(rf'^{series}_bucket{{(.*)}} (\S+)$', text, re.MULTILINE):
         if all(f'{label}="{value}"' in match[1] for label, value in labels.items()):
             bound = float(re.search(r'le="([^"]+)"', match[1])[1])
             found[bound] = found.get(bound, 0) + float(match[2])

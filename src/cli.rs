@@ -6,6 +6,7 @@ pub mod controller;
 pub mod demo;
 mod draw;
 pub mod replay;
+pub mod rules;
 pub mod run;
 pub mod webhook;
 
@@ -48,6 +49,7 @@ enum Command {
     Baseline(baseline::BaselineArgs),
     Check(check::CheckArgs),
     Replay(replay::ReplayArgs),
+    Rules(rules::RulesArgs),
     Demo(demo::DemoArgs),
     Webhook(webhook::WebhookArgs),
     Controller(controller::ControllerArgs),
@@ -65,6 +67,7 @@ impl Cli {
             Command::Baseline(args) => baseline::run(args),
             Command::Check(args) => check::run(args),
             Command::Replay(args) => replay::run(args),
+            Command::Rules(args) => rules::run(&args),
             Command::Demo(args) => demo::run(args),
             Command::Webhook(args) => webhook::run(&args),
             Command::Controller(args) => controller::run(&args),

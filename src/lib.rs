@@ -26,6 +26,8 @@ pub mod pipeline;
 
 pub mod replay;
 
+pub mod rules;
+
 pub mod check;
 
 pub mod net;

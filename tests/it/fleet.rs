@@ -71,6 +71,26 @@ async fn traffic(sidecar: &Sidecar, seed: u64, shift: f64) {
     }
 }
 
+/// Two pods of a version, and one of another, which answers differently.
+pub async fn pods(directory: &Path) -> [Sidecar; 3] {
+    let first = build(directory, "1", 1, &[]);
+    let second = build(directory, "2", 2, &["--edges-from", &first]);
+    let (same, other) = (model_server(1.0).await, model_server(0.7).await);
+    let start = |server, baseline: &str, revision: &str| {
+        let who = ["--namespace", "prod", "--inferenceservice", "credit", "--component", "predictor"];
+        Sidecar::start(server, &[&who[..], &["--revision", revision, "--baseline", baseline]].concat())
+    };
+    [
+        start(same, &first, "credit-00001"),
+        start(same, &first, "credit-00001"),
+        start(other, &second, "credit-00002"),
+    ]
+}
+
+pub async fn traffic_of_all(pods: &[Sidecar; 3]) {
+    tokio::join!(traffic(&pods[0], 11, 0.0), traffic(&pods[1], 12, 0.3), traffic(&pods[2], 13, 0.1));
+}
+
 type Series = (BTreeMap<String, String>, f64);
 
 /// Counts of the bins of one column, in order.
@@ -109,17 +129,10 @@ fn near(what: &str, recorded: &[Series], column: &BTreeMap<String, String>, expe
 #[tokio::test]
 async fn rules_over_pods_and_versions_are_the_librarys_numbers() {
     let directory = TempDir::new().unwrap();
-    let first = build(directory.path(), "1", 1, &[]);
-    let second = build(directory.path(), "2", 2, &["--edges-from", &first]);
-    let (same, other) = (model_server(1.0).await, model_server(0.7).await);
-    let pods = [
-        Sidecar::start(same, &["--baseline", &first]),
-        Sidecar::start(same, &["--baseline", &first]),
-        Sidecar::start(other, &["--baseline", &second]),
-    ];
+    let pods = pods(directory.path()).await;
     let prometheus = Prometheus::start(&pods.each_ref().map(|pod| pod.admin));
     prometheus.wait_for("count(driftd_bin_observations_total{bin=\"00\"}) >= 6").await;
-    tokio::join!(traffic(&pods[0], 11, 0.0), traffic(&pods[1], 12, 0.3), traffic(&pods[2], 13, 0.1));
+    traffic_of_all(&pods).await;
     prometheus.wait_for("min(driftd:versions_psi:5m) and count(driftd:psi:5m) == 6").await;
 
     let inputs = format!("sum by ({COLUMNS}, bin) (increase(driftd_bin_observations_total[5m]))");

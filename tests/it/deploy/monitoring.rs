@@ -1,4 +1,4 @@
-//! What is scraped, the rules and the dashboard are those of this repository.
+//! What is scraped, the rules and the dashboards are those of this repository.
 
 use std::process::Command;
 
@@ -30,7 +30,7 @@ fn with_single_spaces(value: &Value) -> Value {
 fn the_operators_rules_are_those_that_are_tested() {
     let tested = yaml(&of_repository("alerts/driftd.rules.yaml"));
     let made = yaml(&of_repository("alerts/prometheusrule.yaml"));
-    assert!(made[0]["spec"] == tested[0], "run deploy/render --rules");
+    assert!(made[0]["spec"] == tested[0], "alerts/: made by two versions of `driftd rules`");
     let mut n_rules = 0;
     for rendering in every_rendering() {
         for rules in rendering.of_kind("PrometheusRule") {
@@ -48,15 +48,20 @@ fn data<'a>(rendering: &'a Rendering, map: &str, key: &str) -> &'a str {
     found["data"][key].as_str().unwrap_or_else(|| panic!("{map} has no {key}"))
 }
 
+/// `kubectl apply` writes each object into an annotation of its own, of which there may be 256 KiB.
 #[test]
-fn grafana_finds_the_dashboard() {
-    let dashboard = of_repository("dashboards/driftd.json");
-    for name in ["overlays-monitoring", "overlays-prometheus"] {
-        let rendering = rendering(name);
-        assert_eq!(data(rendering, "driftd-dashboard", "driftd.json"), dashboard);
-        let mut maps = rendering.of_kind("ConfigMap");
-        let map = maps.find(|map| text_at(map, "/metadata/name") == "driftd-dashboard").unwrap();
-        assert_eq!(map["metadata"]["labels"]["grafana_dashboard"], "1");
+fn grafana_finds_every_dashboard() {
+    let shipped = crate::dashboards::dashboards();
+    for overlay in ["overlays-monitoring", "overlays-prometheus"] {
+        let rendering = rendering(overlay);
+        for (name, _) in &shipped {
+            let (map_name, file) = (format!("driftd-dashboard-{name}"), format!("{name}.json"));
+            assert_eq!(data(rendering, &map_name, &file), of_repository(&format!("dashboards/{file}")));
+            let mut maps = rendering.of_kind("ConfigMap");
+            let map = maps.find(|map| text_at(map, "/metadata/name") == map_name).unwrap();
+            assert_eq!(map["metadata"]["labels"]["grafana_dashboard"], "1");
+            assert!(map.to_string().len() < 128 * 1024, "{name} is too long for `kubectl apply`");
+        }
     }
 }
 

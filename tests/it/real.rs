@@ -362,8 +362,8 @@ impl Prometheus {
         }))
     }
 
-    /// Of pods that come and go, named in a file, with an Alertmanager behind it. A second for each step, as `docs/controller.md` has it;
-    /// the shipped rules, but for the minute that an alert has to hold.
+    /// Of pods that come and go, named in a file, with an Alertmanager behind it. A second for each step; the shipped
+    /// rules, whose alerts for people have to hold for a second instead of a minute.
     pub fn of_pods(targets: &Path, alertmanager: std::net::SocketAddr) -> Self {
         let rules = Path::new(env!("CARGO_MANIFEST_DIR")).join("alerts/driftd.rules.yaml");
         let shortened = std::fs::read_to_string(rules).unwrap().replace("for: 1m\n", "for: 1s\n");

@@ -1,6 +1,6 @@
 //! Pull requests, where a person decides or the branch takes no push: opened or found again, looked at, and said something under.
 //!
-//! A forge is a dialect ([`Dialect`]): which address is asked with which text, and how the answer is read. All that is sent goes
+//! A forge is a dialect (`Dialect`): which address is asked with which text, and how the answer is read. All that is sent goes
 //! one after the other, and after a "too many requests" nothing for a minute: GitHub punishes those who go on.
 
 mod gitea;

@@ -1,7 +1,7 @@
 //! The one line of the one file: finding it, reading it, and putting another value there. Pure functions on bytes.
 //!
 //! Nothing here writes YAML. A value is changed by replacing the bytes of one scalar that stands there already and says what
-//! is expected ([`splice`]); a second parser, which shares no code with the first, has to find both texts equal but there.
+//! is expected ([`splice()`]); a second parser, which shares no code with the first, has to find both texts equal but there.
 //! What cannot be changed so (an alias, a template, a block scalar …) is refused with the reason ([`Refusal`]).
 
 mod locate;

@@ -2,7 +2,7 @@
 //! and "no answer" are three things.
 //!
 //! An instant query gives the last value of up to five minutes ago as if it were of now, so every selector that a decision
-//! rests on goes through [`Prometheus::fresh`].
+//! rests on goes through `Prometheus::fresh`.
 
 mod facts;
 mod questions;

@@ -18,6 +18,7 @@
 pub mod alert;
 pub mod argocd;
 pub mod artifact;
+pub mod audit;
 pub mod choose;
 pub mod config;
 pub mod controller;

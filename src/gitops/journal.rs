@@ -1,7 +1,7 @@
 //! What happened, in the order in which it happened: written and on the disk before anything is done, each event chained to the one
 //! before by its hash, so that what was taken out or changed later shows.
 
-mod read;
+pub mod read;
 mod store;
 
 use std::path::{Path, PathBuf};

@@ -133,31 +133,29 @@ impl Controller {
     /// Runs until `stop`. What is open then goes on at the next start.
     ///
     /// # Errors
-    /// If the listener fails.
+    /// If a part of it panicked.
     pub async fn run(self, stop: impl Future<Output = ()>) -> io::Result<()> {
         let Self { handle, server, lease } = self;
         let stopping = CancellationToken::new();
         // Given back last: while the engine ends, nobody else begins.
-        let ended = CancellationToken::new();
-        let lease = tokio::spawn(lease.hold(ended.clone()));
-        let engine = tokio::spawn(engine::run(handle, stopping.clone()));
+        let engine_ended = CancellationToken::new();
+        let lease = tokio::spawn(lease.hold(engine_ended.clone()));
+        let mut engine = tokio::spawn(engine::run(handle, stopping.clone()));
         let server = tokio::spawn(server.run(stopping.clone().cancelled_owned()));
-        let served = {
-            tokio::pin!(stop);
-            tokio::pin!(server);
-            tokio::select! {
-                () = &mut stop => {
-                    stopping.cancel();
-                    server.await
-                }
-                served = &mut server => served,
-            }
+        // An engine that has ended by itself has panicked: nothing more may be taken on.
+        let by_itself = tokio::select! {
+            () = stop => None,
+            ended = &mut engine => Some(ended),
         };
         stopping.cancel();
-        engine.await.map_err(io::Error::other)?;
-        ended.cancel();
+        let ended = match by_itself {
+            Some(ended) => ended,
+            None => engine.await,
+        };
+        engine_ended.cancel();
         lease.await.map_err(io::Error::other)?;
-        served.map_err(io::Error::other)?
+        server.await.map_err(io::Error::other)?;
+        ended.map_err(io::Error::other)
     }
 }
 

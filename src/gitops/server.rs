@@ -8,24 +8,30 @@ use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::State;
-use axum::http::{Request, StatusCode};
+use axum::http::{HeaderValue, Request, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use hyper_util::service::TowerToHyperService;
 use prometheus::Registry;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
-use tracing::{info, warn};
+use tokio::time::timeout;
+use tracing::{debug, info, warn};
 
 use super::alert::Delivery;
 use super::config::ControllerConfig;
 use super::engine::{Delivered, EngineHandle, Refused};
 use crate::admin::exposition;
-use crate::net::chain;
+use crate::net::{accept, chain};
 use crate::telemetry::controller::AlertOutcome;
 use token::Token;
 
@@ -33,6 +39,15 @@ use token::Token;
 const MAX_BODY_BYTES: usize = 4 << 20;
 /// Deliveries that are read at the same time; with more, Alertmanager is told to come again.
 const MAX_DELIVERIES: usize = 32;
+
+/// Connections at the same time; others wait to be accepted. Whoever opens one has shown no token yet.
+const MAX_CONNECTIONS: usize = 512;
+/// A connection on which no request comes is closed.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+/// A delivery that takes longer to arrive holds up others.
+const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+/// What is being answered at the end has this long.
+const GRACE: Duration = Duration::from_secs(10);
 
 /// Why it does not listen.
 #[derive(Debug, thiserror::Error)]
@@ -70,16 +85,7 @@ impl Server {
     ) -> Result<Self, BindError> {
         let addr = config.listen;
         let listener = TcpListener::bind(addr).await.map_err(|source| BindError { addr, source })?;
-        let operators = config.api.operators.iter();
-        let shared = Shared {
-            handle,
-            registry,
-            alerts_token: Token::new(config.alerts_token_file.clone()),
-            operators: operators
-                .map(|each| (each.name.clone(), Token::new(each.token_file.clone())))
-                .collect(),
-            deliveries: Semaphore::new(MAX_DELIVERIES),
-        };
+        let shared = shared(config, handle, registry);
         Ok(Self { listener, shared: Arc::new(shared) })
     }
 
@@ -92,11 +98,53 @@ impl Server {
     }
 
     /// Answers until `stop`, and then what is being answered.
-    ///
-    /// # Errors
-    /// If the listener fails.
-    pub async fn run(self, stop: impl Future<Output = ()> + Send + 'static) -> io::Result<()> {
-        axum::serve(self.listener, router(self.shared)).with_graceful_shutdown(stop).await
+    pub async fn run(self, stop: impl Future<Output = ()>) {
+        let Self { listener, shared } = self;
+        let graceful = GracefulShutdown::new();
+        let connections = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        let router = router(shared);
+        let serve = async {
+            loop {
+                // The semaphore is never closed.
+                let Ok(room) = Arc::clone(&connections).acquire_owned().await else { return };
+                let (stream, peer) = accept(&listener).await;
+                let (router, watcher) = (router.clone(), graceful.watcher());
+                tokio::spawn(async move {
+                    let _room = room;
+                    connection(stream, peer, router, watcher).await;
+                });
+            }
+        };
+        tokio::select! {
+            () = serve => (),
+            () = stop => (),
+        }
+        drop(listener);
+        if timeout(GRACE, graceful.shutdown()).await.is_err() {
+            warn!("requests still being answered, leaving them behind");
+        }
+    }
+}
+
+async fn connection(stream: TcpStream, peer: SocketAddr, router: Router, watcher: Watcher) {
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
+    builder.http2().timer(TokioTimer::new()).max_concurrent_streams(64).keep_alive_interval(HEAD_TIMEOUT);
+    let service = TowerToHyperService::new(router);
+    let served = builder.serve_connection(TokioIo::new(stream), service).into_owned();
+    if let Err(error) = watcher.watch(served).await {
+        debug!(error = %chain(&*error), %peer, "a connection broke off");
+    }
+}
+
+fn shared(config: &ControllerConfig, handle: EngineHandle, registry: Registry) -> Shared {
+    let operators = config.api.operators.iter();
+    Shared {
+        handle,
+        registry,
+        alerts_token: Token::new(config.alerts_token_file.clone()),
+        operators: operators.map(|each| (each.name.clone(), Token::new(each.token_file.clone()))).collect(),
+        deliveries: Semaphore::new(MAX_DELIVERIES),
     }
 }
 
@@ -128,7 +176,12 @@ impl IntoResponse for Refused {
             Self::Invalid(_) => StatusCode::CONFLICT,
             Self::NotFound(_) => StatusCode::NOT_FOUND,
         };
-        refusal(status, &self.to_string())
+        let mut response = refusal(status, &self.to_string());
+        if matches!(self, Self::NotLeader) {
+            // Behind a Service, only another connection leads to another replica.
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        response
     }
 }
 
@@ -155,14 +208,19 @@ async fn deliver(State(shared): State<Arc<Shared>>, request: Request<Body>) -> R
         let text = "too many deliveries at once; come again";
         return answer(AlertOutcome::Unavailable, refusal(StatusCode::SERVICE_UNAVAILABLE, text));
     };
-    let body = match Limited::new(request.into_body(), MAX_BODY_BYTES).collect().await {
-        Ok(body) => body.to_bytes(),
-        Err(error) if error.is::<LengthLimitError>() => {
+    let body = Limited::new(request.into_body(), MAX_BODY_BYTES).collect();
+    let body = match timeout(BODY_TIMEOUT, body).await {
+        Ok(Ok(body)) => body.to_bytes(),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => {
             let text = "a payload has 4 MiB at most; set `max_alerts` in Alertmanager";
             return answer(AlertOutcome::TooLarge, refusal(StatusCode::PAYLOAD_TOO_LARGE, text));
         }
-        Err(_) => {
+        Ok(Err(_)) => {
             return answer(AlertOutcome::Malformed, refusal(StatusCode::BAD_REQUEST, "the body broke off"));
+        }
+        Err(_) => {
+            let text = "the body takes too long; come again";
+            return answer(AlertOutcome::Unavailable, refusal(StatusCode::SERVICE_UNAVAILABLE, text));
         }
     };
     let delivery = match Delivery::parse(&body) {
@@ -190,3 +248,6 @@ fn said(delivered: Delivered) -> serde_json::Value {
     let Delivered { n_begun, n_added, n_other } = delivered;
     serde_json::json!({ "begun": n_begun, "added": n_added, "other": n_other })
 }
+
+#[cfg(test)]
+mod tests;

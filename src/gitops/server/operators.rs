@@ -10,6 +10,7 @@ use axum::routing::{delete, get, post};
 use axum::{Extension, Json, Router, middleware};
 use serde::{Deserialize, Serialize};
 
+use super::super::audit::Whole;
 use super::super::engine::{Refused, RollbackAsk};
 use super::super::incident::Timestamp;
 use super::super::journal::JournalError;
@@ -98,19 +99,35 @@ async fn status(State(shared): State<Arc<Shared>>) -> Answer {
 #[derive(Deserialize)]
 struct Wanted {
     service: Option<ServiceName>,
+    /// Of the replica that is asked, also if it is a standby: its journal is another.
+    #[serde(default)]
+    here: bool,
+}
+
+impl Wanted {
+    /// Each replica has a journal of its own; what is asked of "the controller" is asked of the active one.
+    fn check(&self, shared: &Shared) -> Result<(), Refused> {
+        if self.here || shared.handle.is_leader() { Ok(()) } else { Err(Refused::NotLeader) }
+    }
 }
 
 async fn incidents(State(shared): State<Arc<Shared>>, Query(wanted): Query<Wanted>) -> Answer {
+    wanted.check(&shared)?;
     let found = shared.handle.context().journal.incidents(wanted.service.as_ref()).await;
     Ok(Json(found.map_err(|error| journal(&error))?).into_response())
 }
 
-async fn incident(State(shared): State<Arc<Shared>>, Path(id): Path<String>) -> Answer {
+async fn incident(
+    State(shared): State<Arc<Shared>>,
+    Path(id): Path<String>,
+    Query(wanted): Query<Wanted>,
+) -> Answer {
+    wanted.check(&shared)?;
     let of_journal = &shared.handle.context().journal;
     let found = of_journal.incident(&id).await.map_err(|error| journal(&error))?;
     let incident = found.ok_or_else(|| Refused::NotFound(format!("there is no incident {id}")))?;
     let events = of_journal.events(incident.id).await.map_err(|error| journal(&error))?;
-    Ok(Json(serde_json::json!({ "incident": incident, "events": events })).into_response())
+    Ok(Json(Whole { incident, events }).into_response())
 }
 
 async fn approve(State(shared): State<Arc<Shared>>, Extension(by): Caller, Path(id): Path<String>) -> Answer {
@@ -140,8 +157,9 @@ async fn roll_back(
     Ok((StatusCode::ACCEPTED, Json(serde_json::json!({ "incident": id }))).into_response())
 }
 
-async fn pauses(State(shared): State<Arc<Shared>>) -> Response {
-    Json(shared.handle.pauses().await).into_response()
+async fn pauses(State(shared): State<Arc<Shared>>, Query(wanted): Query<Wanted>) -> Answer {
+    wanted.check(&shared)?;
+    Ok(Json(shared.handle.pauses().await).into_response())
 }
 
 #[derive(Deserialize)]
@@ -183,9 +201,13 @@ async fn resume(
     Ok(StatusCode::ACCEPTED.into_response())
 }
 
-async fn verify(State(shared): State<Arc<Shared>>) -> Response {
+async fn verify(State(shared): State<Arc<Shared>>, Query(wanted): Query<Wanted>) -> Answer {
+    wanted.check(&shared)?;
     match shared.handle.context().journal.verify().await {
-        Ok(verified) => Json(verified).into_response(),
-        Err(error) => refusal(StatusCode::INTERNAL_SERVER_ERROR, &chain(&error)),
+        Ok(verified) => Ok(Json(verified).into_response()),
+        Err(error @ JournalError::Broken { .. }) => {
+            Ok(refusal(StatusCode::INTERNAL_SERVER_ERROR, &chain(&error)))
+        }
+        Err(error) => Err(journal(&error)),
     }
 }

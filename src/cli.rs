@@ -1,10 +1,13 @@
 //! Arguments, one file a subcommand: parse, call the library, print.
 
+pub mod audit;
 pub mod baseline;
 pub mod check;
 pub mod controller;
 pub mod demo;
 mod draw;
+pub mod operate;
+mod operator;
 pub mod replay;
 pub mod rules;
 pub mod run;
@@ -53,6 +56,11 @@ enum Command {
     Demo(demo::DemoArgs),
     Webhook(webhook::WebhookArgs),
     Controller(controller::ControllerArgs),
+    Audit(audit::AuditArgs),
+    Rollback(operate::RollbackArgs),
+    Approve(operate::ApproveArgs),
+    Pause(operate::PauseArgs),
+    Resume(operate::ResumeArgs),
 }
 
 impl Cli {
@@ -71,6 +79,11 @@ impl Cli {
             Command::Demo(args) => demo::run(args),
             Command::Webhook(args) => webhook::run(&args),
             Command::Controller(args) => controller::run(&args),
+            Command::Audit(args) => audit::run(args),
+            Command::Rollback(args) => operate::roll_back(&args),
+            Command::Approve(args) => operate::approve(&args),
+            Command::Pause(args) => operate::pause(&args),
+            Command::Resume(args) => operate::resume(&args),
         }
     }
 }
@@ -85,6 +98,15 @@ pub fn exit_code(error: &anyhow::Error) -> u8 {
         Some(crate::inject::server::WebhookError::Metrics(_)) => return exit::BUG,
         Some(crate::inject::server::WebhookError::Bind { .. }) => return exit::USAGE,
         None => (),
+    }
+    let http = error.chain().find_map(|cause| cause.downcast_ref::<crate::gitops::http::HttpError>());
+    if http.is_some_and(crate::gitops::http::HttpError::may_pass)
+        || error.downcast_ref::<crate::gitops::git::GitError>().is_some()
+    {
+        return exit::UNAVAILABLE;
+    }
+    if let Some(crate::gitops::controller::ControllerError::Metrics(_)) = error.downcast_ref() {
+        return exit::BUG;
     }
     match error.downcast_ref::<crate::app::AppError>() {
         Some(crate::app::AppError::Metrics(_)) => exit::BUG,

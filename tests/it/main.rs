@@ -15,6 +15,7 @@ mod fleet;
 mod logs;
 mod models;
 mod openai;
+mod operate;
 mod process;
 mod proxy;
 mod questions;

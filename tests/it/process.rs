@@ -31,6 +31,8 @@ pub fn driftd() -> Command {
         "DRIFTD_LOG_FORMAT",
         "DRIFTD_NAMESPACE",
         "DRIFTD_INFERENCESERVICE",
+        "DRIFTD_CONTROLLER",
+        "DRIFTD_TOKEN_FILE",
     ] {
         command.env_remove(name);
     }
@@ -189,6 +191,17 @@ fn every_command_has_help_with_an_example() {
         &["baseline", "show"],
         &["baseline", "merge"],
         &["baseline", "diff"],
+        &["webhook"],
+        &["controller"],
+        &["audit", "list"],
+        &["audit", "show"],
+        &["audit", "explain"],
+        &["audit", "verify"],
+        &["audit", "rebuild"],
+        &["rollback"],
+        &["approve"],
+        &["pause"],
+        &["resume"],
     ] {
         let output = output(&[args, &["--help"]].concat());
         assert!(output.status.success());

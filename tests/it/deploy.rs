@@ -2,6 +2,7 @@
 
 mod access;
 mod certificate;
+mod controller;
 mod monitoring;
 mod pods;
 mod rendered;

@@ -25,13 +25,19 @@ fn written() -> BTreeMap<String, Rights> {
     accounts
 }
 
-/// A rule, as the list writes it: `get, list pods`.
-fn rule(rule: &Value) -> String {
-    let words = |pointer: &str| {
-        list_at(rule, pointer).iter().map(|word| word.as_str().unwrap()).collect::<Vec<_>>().join(", ")
+/// A rule, as the list writes it, a resource each: `get, list deployments.apps`, and where it is for some by name, `get leases mine`.
+fn rule(rule: &Value) -> Vec<String> {
+    let words =
+        |pointer: &str| list_at(rule, pointer).iter().map(|word| word.as_str().unwrap()).collect::<Vec<_>>();
+    assert!(rule.get("nonResourceURLs").is_none(), "{rule}");
+    let (verbs, names) = (words("/verbs").join(", "), words("/resourceNames").join(", "));
+    let groups = words("/apiGroups");
+    assert_eq!(groups.len(), 1, "{rule}");
+    let full = |resource: &str| match groups[0] {
+        "" => format!("{verbs} {resource} {names}"),
+        group => format!("{verbs} {resource}.{group} {names}"),
     };
-    assert!(rule.get("nonResourceURLs").is_none() && rule.get("resourceNames").is_none(), "{rule}");
-    format!("{} {}", words("/verbs"), words("/resources"))
+    words("/resources").into_iter().map(|resource| full(resource).trim_end().to_owned()).collect()
 }
 
 fn rights_of(account: &Value, rendering: &Rendering) -> Rights {
@@ -55,7 +61,7 @@ fn rights_of(account: &Value, rendering: &Rendering) -> Rights {
                 .of_kind(text_at(binding, "/roleRef/kind"))
                 .find(|role| text_at(role, "/metadata/name") == text_at(binding, "/roleRef/name"));
             let rules = list_at(role.expect("the role is beside its binding"), "/rules").iter();
-            rules.map(move |one| (rule(one), place.clone())).collect::<Vec<_>>()
+            rules.flat_map(rule).map(|one| (one, place.clone())).collect::<Vec<_>>()
         })
         .collect()
 }

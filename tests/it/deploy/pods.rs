@@ -60,7 +60,11 @@ fn ours() -> Vec<(String, Pods<'static>, &'static Value)> {
         for pods in pods(rendering) {
             for container in pods.containers() {
                 let image = text_at(container, "/image");
-                if image.rsplit('/').next().is_some_and(|name| name.starts_with("driftd:")) {
+                if image
+                    .rsplit('/')
+                    .next()
+                    .is_some_and(|name| name.starts_with("driftd:") || name.starts_with("driftd-controller:"))
+                {
                     let place = format!("{}: {}", rendering.name, id(pods.object));
                     found.push((place, Pods { ..pods }, container));
                 }
@@ -127,12 +131,14 @@ fn every_container_of_ours_is_of_this_version_bounded_and_without_rights() {
 #[test]
 fn every_probe_asks_a_port_that_is_declared_for_a_path_that_is_answered() {
     for (place, _, container) in ours() {
+        // The controller has one listener for all.
+        let expected = if container["args"][0] == "controller" { 9465 } else { 9464 };
         for (probe, path) in [("readinessProbe", "/readyz"), ("livenessProbe", "/livez")] {
             let asked = &container[probe]["httpGet"];
             assert_eq!(asked["path"], path, "{place}: {probe}");
-            assert_eq!(port_of(container, &asked["port"]), Some(9464), "{place}: {probe}");
+            assert_eq!(port_of(container, &asked["port"]), Some(expected), "{place}: {probe}");
         }
-        assert_eq!(port_of(container, &"driftd-metrics".into()), Some(9464), "{place}");
+        assert_eq!(port_of(container, &"driftd-metrics".into()), Some(expected), "{place}");
     }
 }
 

@@ -60,3 +60,35 @@ fn what_cannot_be_meant_is_refused_by_name() {
     check_refused("targets:\n", "policy: {circuit_share: 2}\ntargets:\n", "share");
     check_refused("targets:\n", "policy: {recovery_settle: 20m}\ntargets:\n", "recovery_settle");
 }
+
+/// The page has one file with every key, at its default where there is one.
+#[test]
+fn the_file_of_the_documentation_has_every_key_and_says_the_defaults() {
+    let page = include_str!("../../../../docs/controller.md");
+    let yaml = page.split("```yaml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+    let written = parse(yaml).unwrap();
+    let smallest = parse(SMALLEST).unwrap();
+    assert_eq!(written.policy, smallest.policy);
+    assert_eq!(written.listen, smallest.listen);
+    assert_eq!(written.cluster, smallest.cluster);
+    assert_eq!(written.git.fetch_interval, smallest.git.fetch_interval);
+    assert_eq!(written.git.timeout, smallest.git.timeout);
+    assert_eq!(written.git.pause_file, smallest.git.pause_file);
+    assert_eq!(written.git.username, smallest.git.username);
+    assert_eq!(written.prometheus.timeout, smallest.prometheus.timeout);
+    assert_eq!(written.prometheus.max_age, smallest.prometheus.max_age);
+    let kubernetes = KubernetesConfig::from(RawKubernetes::default());
+    assert_eq!(format!("{:?}", written.kubernetes.unwrap()), format!("{kubernetes:?}"));
+    // Every field that the file may have is a field of a `Raw…`, of `Policy` or of `Signing`.
+    let keys = include_str!("../../config.rs")
+        .lines()
+        .filter_map(|line| line.strip_prefix("    pub ")?.split_once(':'));
+    let keys: Vec<&str> = keys
+        .map(|(key, _)| key)
+        .filter(|key| key.chars().all(|char| char.is_lowercase() || char == '_'))
+        .collect();
+    assert!(keys.len() > 50, "{keys:?}");
+    for key in keys.into_iter().filter(|key| *key != "permille") {
+        assert!(yaml.contains(&format!("{key}:")), "docs/controller.md does not have `{key}`");
+    }
+}

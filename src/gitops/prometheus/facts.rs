@@ -65,6 +65,21 @@ pub(super) struct Seen {
     pub(super) since_begin: Duration,
 }
 
+/// The first and the last sample of something, and when that was asked.
+struct Ends {
+    first: Timestamp,
+    last: Timestamp,
+    now: Timestamp,
+}
+
+impl Ends {
+    fn since(self, window: Duration) -> Seen {
+        let begin = TimeDelta::from_std(window).ok().and_then(|window| self.now.checked_sub_signed(window));
+        let since_begin = begin.and_then(|begin| self.first.signed_duration_since(begin).to_std().ok());
+        Seen { first: self.first, last: self.last, since_begin: since_begin.unwrap_or_default() }
+    }
+}
+
 /// In such steps the past is looked through.
 pub(super) fn step_of(window: Duration) -> Duration {
     (window / 500).clamp(Duration::from_secs(1), Duration::from_mins(5))
@@ -206,6 +221,8 @@ impl Prometheus {
         self.number(&format!("sum(({now} - {series} @ {at} >= 0) or {now})")).await
     }
 
+    /// When the version was there. The window is looked through in steps that a young version may lie between, so its ends are looked
+    /// at once more, closely.
     pub(super) async fn seen(
         &self,
         service: &ServiceName,
@@ -213,21 +230,33 @@ impl Prometheus {
         window: Duration,
     ) -> Found<Option<Seen>> {
         let info = selector("driftd_model_info", service, &[matcher("version", "=", version)]);
+        let step = step_of(window);
+        let Some(far) = self.ends(&info, window, None).await? else {
+            let near = self.ends(&info, 2 * step, None).await?;
+            return Ok(near.map(|near| near.since(window)));
+        };
+        let before = self.ends(&info, step, Some(far.first)).await?;
+        let after = self.ends(&info, step, Some(far.last + step)).await?;
+        let first = before.map_or(far.first, |before| before.first.min(far.first));
+        let last = after.map_or(far.last, |after| after.last.max(far.last));
+        Ok(Some(Ends { first, last, now: far.now }.since(window)))
+    }
+
+    /// The first and the last sample of it in the window before `at`, as far as its steps meet them.
+    async fn ends(&self, info: &str, window: Duration, at: Option<Timestamp>) -> Found<Option<Ends>> {
         let range = range(window);
         let end = |name, aggregate| {
             format!(
                 r#"label_replace({aggregate}({aggregate}_over_time(timestamp({info}){range})), "end", "{name}", "", "")"#
             )
         };
-        let ends = self.query(&format!("{} or {}", end("first", "min"), end("last", "max"))).await?;
+        let ends = self.query_at(&format!("{} or {}", end("first", "min"), end("last", "max")), at).await?;
         let end = |name| {
             let found = ends.iter().find(|sample| sample.label("end") == name)?;
             Some((moment(found.value)?, found.timestamp))
         };
         let (Some((first, now)), Some((last, _))) = (end("first"), end("last")) else { return Ok(None) };
-        let begin = TimeDelta::from_std(window).ok().and_then(|window| now.checked_sub_signed(window));
-        let since_begin = begin.and_then(|begin| first.signed_duration_since(begin).to_std().ok());
-        Ok(Some(Seen { first, last, since_begin: since_begin.unwrap_or_default() }))
+        Ok(Some(Ends { first, last, now }))
     }
 
     async fn number(&self, promql: &str) -> Found<u64> {

@@ -30,7 +30,8 @@ usage: ./test.sh [ARGUMENT…]     all tests; arguments go to `cargo test` (a fi
        ./test.sh --cluster [--release] [UNITTEST ARGUMENT…]
                                  the tests on a real Kubernetes control plane with KServe (tests/cluster/README.md), all of
                                  them or those named, like `-v test_node`; takes root and, once, up to thirty CPU-minutes of building.
-                                 With --release an optimised driftd, for what is measured: `--release -v latency`
+                                 With --release an optimised driftd, for what is measured: `--release -v latency`;
+                                 with --build nothing but that building
        ./test.sh --env           only installs what is missing, and prints the variables that the tests read:
                                  eval "$(./test.sh --env)" && cargo test
 
@@ -367,14 +368,15 @@ install_go() {
 
 # The control plane of tests/cluster, built once a set of versions. Where Go comes from is said at `install_go`.
 install_cluster() {
-  local folder key
+  local folder key go
   key=$(cat tests/cluster/versions.env tests/cluster/build.sh | sha256sum | cut -c1-16)
   folder=$CACHE/cluster-$key
   if [[ ! -f $folder/complete ]]; then
     say "building etcd, Kubernetes, KServe, Knative and Argo CD from Go's module proxy to $folder; this takes up to thirty CPU-minutes"
     exec 8> "$CACHE/cluster-lock"
     flock 8
-    tests/cluster/build.sh "$(command -v go || install_go)" "$folder"
+    go=$(command -v go) || go=$(exec 9> "$CACHE/lock" && flock 9 && install_go)
+    tests/cluster/build.sh "$go" "$folder"
     touch "$folder/complete"
     exec 8>&-
   fi
@@ -424,18 +426,26 @@ case "${1:-}" in
     ;;
   --cluster)
     shift
+    if [[ ${1:-} == --build ]]; then
+      mkdir -p "$CACHE"
+      install_cluster
+      exit
+    fi
     [[ $EUID == 0 ]] || die "--cluster takes root: its node makes namespaces and mounts for its pods"
     need_cargo
     command -v ip > /dev/null || install_packages iproute2
     install_missing
     install_redis
     install_cluster
-    profile=dev folder=debug
+    folder=debug
     if [[ ${1:-} == --release ]]; then
       shift
-      profile=release folder=release
+      folder=release
+      cargo build --locked --release
+    else
+      # The binary that the tests of `cargo test` run: `cargo build` alone would compile every dependency again, for fewer features.
+      cargo test --locked --no-run --test it
     fi
-    cargo build --locked --profile "$profile"
     DRIFTD_TEST_BINARY=$(realpath "${CARGO_TARGET_DIR:-target}/$folder/driftd") exec tests/cluster/run "$CLUSTER_PROGRAMS" "$@"
     ;;
   --env)

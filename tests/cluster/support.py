@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Callable
 
 import joblib
+import yaml
 from rig import ingress
 from rig.api import Object
 from rig.cluster import ROOT, Cluster
@@ -33,10 +34,10 @@ class Answer:
     body: bytes
 
 
-def ask(address: str, port: int, path: str, body: bytes | None = None, host: str | None = None) -> Answer:
+def ask(address: str, port: int, path: str, body: bytes | None = None, host: str | None = None, headers: dict[str, str] | None = None) -> Answer:
     connection = http.client.HTTPConnection(address, port, timeout=30)
     try:
-        headers = {"Content-Type": "application/json"} if body is not None else {}
+        headers = (headers or {}) | ({"Content-Type": "application/json"} if body is not None else {})
         headers |= {"Host": host} if host else {}
         connection.request("GET" if body is None else "POST", path, body, headers)
         answer = connection.getresponse()
@@ -59,17 +60,27 @@ def put_model(cluster: Cluster, key: str, model: str, name: str, with_baseline: 
     folder = cluster.models / key
     shutil.copytree(trained() / model, folder, dirs_exist_ok=True)
     if with_baseline:
-        command = [os.environ["DRIFTD_TEST_BINARY"], "baseline", "build", folder / "train.csv", "--prediction", "prediction"]
-        subprocess.run([*command, "--model", name, "--out", folder / "driftd-baseline.json"], check=True, stdout=subprocess.DEVNULL)
+        build_baseline(folder, name)
 
 
-def put_shifted_model(cluster: Cluster, key: str, model: str, name: str, by: float) -> None:
-    """As `put_model`, of a gradient boosted regression that predicts as much more, so that its answers can be told apart."""
+def build_baseline(folder: Path, name: str) -> None:
+    command = [os.environ["DRIFTD_TEST_BINARY"], "baseline", "build", folder / "train.csv", "--prediction", "prediction"]
+    subprocess.run([*command, "--model", name, "--out", folder / "driftd-baseline.json"], check=True, stdout=subprocess.DEVNULL)
+
+
+def put_shifted_model(cluster: Cluster, key: str, model: str, name: str, by: float, is_trained_so: bool = False) -> None:
+    """As `put_model`, of a gradient boosted regression that predicts as much more, so that its answers can be told apart. Its
+    baseline knows of that only where it `is_trained_so`."""
     put_model(cluster, key, model, name)
-    file = cluster.models / key / "model.joblib"
-    estimator = joblib.load(file)
+    folder = cluster.models / key
+    estimator = joblib.load(folder / "model.joblib")
     estimator._baseline_prediction += by
-    joblib.dump(estimator, file)
+    joblib.dump(estimator, folder / "model.joblib")
+    if is_trained_so:
+        head, *rows = [line.rpartition(",") for line in (folder / "train.csv").read_text().splitlines()]
+        shifted = ["".join(head), *(f"{features},{float(prediction) + by!r}" for features, _, prediction in rows)]
+        (folder / "train.csv").write_text("".join(f"{line}\n" for line in shifted))
+        build_baseline(folder, name)
 
 
 def knative_service(namespace: str, name: str, uri: str, is_watched: bool, **predictor) -> dict:
@@ -133,11 +144,61 @@ def sklearn_service(namespace: str, name: str, uri: str, labels: dict[str, str] 
     }
 
 
-def install_webhook(cluster: Cluster) -> list[Pod]:
-    """As docs/webhook.md says it; the pods, once both are ready. Again, it changes nothing but the certificate."""
-    cluster.kubectl("apply", "-k", ROOT / "deploy/overlays/sidecar-injection")
+def install_webhook(cluster: Cluster, evaluation: Object | None = None) -> list[Pod]:
+    """As docs/webhook.md says it, or with an `evaluation` for the sidecars; the pods, once both are ready. Again, it changes nothing
+    but the certificate."""
+    if evaluation is None:
+        cluster.kubectl("apply", "-k", ROOT / "deploy/overlays/sidecar-injection")
+    else:
+        settings = yaml.safe_load((ROOT / "deploy/components/webhook/webhook.yaml").read_text())
+        settings["sidecar"]["evaluation"] = evaluation
+        apply_overlay(cluster, "sidecar-injection", {"webhook.yaml": yaml.safe_dump(settings)}, config_map="driftd-webhook")
     certify(cluster)
+    cluster.kubectl("rollout", "status", "deployment/driftd-webhook", "--namespace=driftd-system", "--timeout=120s")
     return wait_for_webhook(cluster)
+
+
+def apply_overlay(cluster: Cluster, name: str, files: dict[str, str], config_map: str, patches: list[Object] | None = None) -> None:
+    """An overlay of `deploy/` as its user applies it: by one of their own on top, with their files in place of those in a ConfigMap."""
+    folder = cluster.state / "overlays" / name
+    folder.mkdir(parents=True, exist_ok=True)
+    for file, content in files.items():
+        (folder / file).write_text(content)
+    generator = {"name": config_map, "namespace": "driftd-system", "behavior": "replace", "files": list(files)}
+    kustomization = {
+        "apiVersion": "kustomize.config.k8s.io/v1beta1",
+        "kind": "Kustomization",
+        "resources": [os.path.relpath(ROOT / "deploy/overlays" / name, folder.resolve())],
+        "configMapGenerator": [generator],
+        "patches": patches or [],
+    }
+    (folder / "kustomization.yaml").write_text(yaml.safe_dump(kustomization))
+    cluster.kubectl("apply", "-k", folder)
+
+
+def wait_ready(cluster: Cluster, pod: Pod) -> None:
+    """Of a pod that no controller has made."""
+    metadata = pod.object["metadata"]
+    try:
+        wait_for(metadata["name"], lambda: all(container.is_ready for container in pod.main), cluster.running)
+    except TimeoutError as error:
+        raise TimeoutError(f"{error}\n{cluster.what_pods_say(metadata['namespace'])}") from error
+
+
+def start_prometheus(cluster: Cluster, name: str, scrape: str = "driftd-scrape", config: str = "kubernetes.yaml") -> Pod:
+    """As `deploy/overlays/prometheus` says, which is applied: two ConfigMaps in one folder, that of the rules and `scrape`, and the account."""
+    files = {"sources": [{"configMap": {"name": scrape}}, {"configMap": {"name": "driftd-rules"}}]}
+    container = {
+        "name": "prometheus",
+        "image": "prom/prometheus:v3",
+        "args": [f"--config.file=/etc/prometheus/{config}", "--storage.tsdb.path=/prometheus"],
+        "readinessProbe": {"httpGet": {"path": "/-/ready", "port": 9090}, "periodSeconds": 1},
+        "volumeMounts": [{"name": "files", "mountPath": "/etc/prometheus", "readOnly": True}, {"name": "data", "mountPath": "/prometheus"}],
+    }
+    volumes = [{"name": "files", "projected": files}, {"name": "data", "emptyDir": {}}]
+    pod = cluster.run_pod("monitoring", name, {"serviceAccountName": "driftd-prometheus", "containers": [container], "volumes": volumes})
+    wait_ready(cluster, pod)
+    return pod
 
 
 def certify(cluster: Cluster, kubeconfig: Path | None = None) -> None:

@@ -6,7 +6,6 @@ import urllib.parse
 
 import support
 from rig.cluster import ROOT, shared
-from rig.pod import Pod
 from rig.processes import wait_for
 
 PORT = 9090
@@ -22,27 +21,7 @@ class Scrape(unittest.TestCase):
         cls.webhook = support.install_webhook(cluster)
         cluster.api.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "monitoring"}})
         cluster.kubectl("apply", "--server-side", "-k", ROOT / "deploy/overlays/prometheus")
-        cls.prometheus = cls.start_prometheus()
-
-    @classmethod
-    def start_prometheus(cls) -> Pod:
-        """As the overlay's own words say: both ConfigMaps in one folder, and the account."""
-        files = {"sources": [{"configMap": {"name": "driftd-scrape"}}, {"configMap": {"name": "driftd-rules"}}]}
-        container = {
-            "name": "prometheus",
-            "image": "prom/prometheus:v3",
-            "args": ["--config.file=/etc/prometheus/kubernetes.yaml", "--storage.tsdb.path=/prometheus", f"--web.listen-address=:{PORT}"],
-            "readinessProbe": {"httpGet": {"path": "/-/ready", "port": PORT}, "periodSeconds": 1},
-            "volumeMounts": [{"name": "files", "mountPath": "/etc/prometheus", "readOnly": True}, {"name": "data", "mountPath": "/prometheus"}],
-        }
-        volumes = [{"name": "files", "projected": files}, {"name": "data", "emptyDir": {}}]
-        spec = {"serviceAccountName": "driftd-prometheus", "containers": [container], "volumes": volumes}
-        pod = cls.cluster.run_pod("monitoring", "prometheus", spec)
-        try:
-            wait_for("Prometheus", lambda: pod.container("prometheus").is_ready, cls.cluster.running)
-        except TimeoutError as error:
-            raise TimeoutError(f"{error}\n{cls.cluster.what_pods_say('monitoring')}") from error
-        return pod
+        cls.prometheus = support.start_prometheus(cluster, "prometheus")
 
     @classmethod
     def tearDownClass(cls):

@@ -142,7 +142,7 @@ class ArgoCD:
             "project": "default",
             "source": {"repoURL": url, "path": path, "targetRevision": "main"},
             "destination": {"server": SERVER, "namespace": namespace},
-            **({"syncPolicy": {"automated": {}}} if automated else {}),
+            **({"syncPolicy": {"automated": {"selfHeal": True}}} if automated else {}),
         }
         return self.api.apply(self._thing("Application", name, spec))
 

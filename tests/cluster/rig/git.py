@@ -1,10 +1,12 @@
 """Git repositories for Argo CD to follow, as folders (`file://`) and over HTTP by Git's own `git http-backend`."""
 
+import contextlib
 import http.server
 import os
 import subprocess
 import threading
 from pathlib import Path
+from typing import Iterator
 
 from .network import GATEWAY
 
@@ -59,6 +61,13 @@ class Backend(http.server.BaseHTTPRequestHandler):
 
     def answer(self) -> None:
         path, _, query = self.path.partition("?")
+        body = self.body()
+        if path.endswith("/git-receive-pack") and (gate := self.server.gate):
+            gate.arrived.set()
+            gate.opened.wait()
+            if gate.is_lost:
+                self.close_connection = True
+                return
         env = {
             **os.environ,
             **QUIET,
@@ -72,7 +81,7 @@ class Backend(http.server.BaseHTTPRequestHandler):
             "GIT_PROTOCOL": self.headers.get("Git-Protocol", ""),
             "REMOTE_ADDR": self.client_address[0],
         }
-        done = subprocess.run(["git", "http-backend"], input=self.body(), env=env, capture_output=True)
+        done = subprocess.run(["git", "http-backend"], input=body, env=env, capture_output=True)
         head, _, body = done.stdout.partition(b"\r\n\r\n")
         headers = dict(line.split(": ", 1) for line in head.decode().split("\r\n") if line)
         self.send_response(int(headers.pop("Status", "200").split()[0]))
@@ -97,6 +106,18 @@ class Backend(http.server.BaseHTTPRequestHandler):
         pass
 
 
+class Gate:
+    """Holds pushes back once all of them has arrived, until it is opened: let through, or lost."""
+
+    def __init__(self):
+        self.arrived, self.opened = threading.Event(), threading.Event()
+        self.is_lost = False
+
+    def open(self, is_lost: bool = False) -> None:
+        self.is_lost = is_lost
+        self.opened.set()
+
+
 class Server:
     """Serves all repositories under `root` to the host and to pods, without asking who they are."""
 
@@ -104,7 +125,20 @@ class Server:
         handler = type("Handler", (Backend,), {"root": root})
         self.server = http.server.ThreadingHTTPServer(("0.0.0.0", 0), handler)
         self.server.daemon_threads = True
+        # Clients that are gone before their answer are no trouble of ours.
+        self.server.handle_error = lambda *_: None
+        self.server.gate = None
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    @contextlib.contextmanager
+    def gate(self) -> Iterator[Gate]:
+        """A gate for the pushes that come while the block runs."""
+        self.server.gate = gate = Gate()
+        try:
+            yield gate
+        finally:
+            self.server.gate = None
+            gate.open()
 
     def url(self, repository: Repository) -> str:
         return f"http://{GATEWAY}:{self.server.server_address[1]}/{repository.bare.name}"

@@ -42,6 +42,7 @@ def knative(program: str) -> Image:
 
 IMAGES = {
     "driftd": lambda: Image([from_env("DRIFTD_TEST_BINARY")], user=65532),
+    "driftd-controller": lambda: Image([from_env("DRIFTD_TEST_BINARY")], user=65532),  # with the `git` of this machine
     "kserve/sklearnserver": lambda: python("sklearnserver.py", user=1000),
     "kserve/storage-initializer": lambda: python("stand_in_storage_initializer.py", user=1000),
     "kserve/agent": lambda: Image([from_env("DRIFTD_TEST_KSERVE_AGENT")], user=65532),
@@ -53,6 +54,7 @@ IMAGES = {
     "knative.dev/serving/cmd/queue": lambda: knative("queue"),
     "istio/proxy": lambda: python("stand_in_istio_proxy.py", user=1337),
     "prometheus": lambda: Image([f"{from_env('RIG_PROGRAMS')}/bin/prometheus"], user=65534),
+    "alertmanager": lambda: Image([from_env("DRIFTD_TEST_ALERTMANAGER")], user=65534),
     # For tests of the node itself, and programs that are a few lines.
     "shell": lambda: Image(["/bin/sh"]),
     "python": lambda: Image([sys.executable]),
@@ -72,7 +74,7 @@ def find(name: str) -> Image:
 def readable() -> list[str]:
     """Folders that hold the programs above, which containers of any user must reach."""
     paths = {Path(sys.prefix), Path(sys.base_prefix), HERE / "images"}
-    paths |= {Path(os.environ[name]).parent for name in ("DRIFTD_TEST_BINARY", "DRIFTD_TEST_KSERVE_AGENT") if name in os.environ}
+    paths |= {Path(os.environ[name]).parent for name in ("DRIFTD_TEST_BINARY", "DRIFTD_TEST_KSERVE_AGENT", "DRIFTD_TEST_ALERTMANAGER") if name in os.environ}
     if programs := os.environ.get("RIG_PROGRAMS"):
         paths.add(Path(programs, "bin"))
     if models := os.environ.get("RIG_MODELS"):

@@ -20,13 +20,13 @@ class Sample:
 
 
 class Load:
-    """Sends `body` to `path` `rate` times a second while its `with` block runs.
+    """Sends `body`, or what it returns each time, to `path` `rate` times a second while its `with` block runs.
 
     A request is due at its time whether or not the one before has been answered, as long as one of `n_workers` connections is free. An
     answer that is missing or not 200 is lost: nothing is sent twice.
     """
 
-    def __init__(self, address: str, port: int, path: str, body: bytes, host: str | None = None, rate: float = 20, n_workers: int = 8, version_of: Callable[[bytes], str] = bytes.decode):
+    def __init__(self, address: str, port: int, path: str, body: bytes | Callable[[], bytes], host: str | None = None, rate: float = 20, n_workers: int = 8, version_of: Callable[[bytes], str] = bytes.decode):
         self.address, self.port, self.path, self.body = address, port, path, body
         self.headers = {"Content-Type": "application/json"} | ({"Host": host} if host else {})
         self.rate, self.version_of = rate, version_of
@@ -82,7 +82,7 @@ class Load:
                 return
             at = self.now()
             try:
-                connection.request("POST", self.path, self.body, self.headers)
+                connection.request("POST", self.path, self.body() if callable(self.body) else self.body, self.headers)
                 answer = connection.getresponse()
                 body = answer.read()
                 status, version = answer.status, self.version_of(body) if answer.status == 200 else body.decode(errors="replace")[:200]

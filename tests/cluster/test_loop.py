@@ -1,0 +1,163 @@
+"""From a bad response to the proof that the model is well again, through Git, on the real parts: a push, Argo CD, KServe, injected sidecars,
+Prometheus, Alertmanager, two replicas of the controller with the rights of `deploy/` and no others."""
+
+import time
+import unittest
+
+import yaml
+from loop import Loop, Target, at
+from rig.cluster import shared
+from rig.git import git
+from rig.load import Load
+
+STUCK = """\
+apiVersion: batch/v1
+kind: Job
+metadata:
+  name: stuck
+  annotations:
+    argocd.argoproj.io/hook: PostSync
+    argocd.argoproj.io/hook-delete-policy: BeforeHookCreation
+spec:
+  template:
+    spec:
+      restartPolicy: Never
+      terminationGracePeriodSeconds: 1
+      containers:
+        - {name: stuck, image: shell, args: [-c, sleep 3600]}
+"""
+"""A check after the sync that never ends, which Argo CD waits for."""
+
+
+class TheLoop(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        names = ("credit", "fares", "ratings", "prices", "claims", "quotes")
+        cls.loop = Loop(shared(), dict.fromkeys(names, "Standard"))
+        cls.addClassCleanup(cls.loop.stop)
+
+    def bad_version(self, name: str, load: Load, version: str = "2", **others: str) -> tuple[Target, str]:
+        """Version 1, once it is good, and then a release that nobody should have made."""
+        target = self.loop.targets[name]
+        target.wait_good("1")
+        commit = target.deploy(version, **others)
+        self.loop.wait_for("version 2 answers", lambda: load.versions()[version] > 0)
+        return target, commit
+
+    def started(self, name: str, **options) -> Target:
+        target = self.loop.targets[name]
+        self.loop.start(target, **options)
+        return target
+
+    def test_a_version_that_contradicts_its_baseline_is_rolled_back_and_proved_well(self):
+        began, credit = time.time(), self.started("credit")
+        with credit.load(rate=20, n_rows=5) as load:
+            start = time.time() - load.now()
+            _, deployed = self.bad_version("credit", load)
+            incident = credit.wait_incident("RECOVERED", "NOT_RECOVERED", "INCONCLUSIVE", "NEEDS_HUMAN", "SUPPRESSED")
+        self.assertEqual(incident["state"], "RECOVERED", incident)
+        self.check_the_commit(credit, deployed, incident)
+        self.assertEqual(credit.versions(), {"1"})
+        # What a person sees, from the journal and from Git alone.
+        action = incident["plan"]["action"]
+        self.assertRegex(self.loop.driftd("audit", "list"), f"{self.loop.namespace}/credit .* recovered ")
+        explained = self.loop.driftd("audit", "explain", action)
+        for word in ("DriftdModelDrift", "causality", credit.uri("2"), credit.uri("1")):
+            self.assertIn(word, explained)
+        self.loop.driftd("audit", "verify")
+        self.assertIn(action, self.loop.driftd("audit", "rebuild", "--repo", self.loop.repository.url))
+        drifted = f'driftd_model_drifted{{cause="model",namespace="{self.loop.namespace}",inferenceservice="credit"}} == 1'
+        first = start + min(each.at for each in load.samples if each.version == "2")
+        entered = {state: at(time) for state, time in incident["entered"].items()}
+        self.tell(
+            first,
+            detected=self.loop.since(drifted, began),
+            firing=at(incident["accusations"][0]["starts_at"]),
+            webhook=entered["RECEIVED"],
+            pushed=entered["PUSHED"],
+            synced=entered["SERVING"],
+            serving=entered["OBSERVING"],
+            recovered=entered["RECOVERED"],
+        )
+        print(f"the last bad response after {load.last('2') + start - first:.1f} s", flush=True)
+
+    def check_the_commit(self, target: Target, parent: str, incident: dict) -> None:
+        commit = incident["commit"]["commit"]
+        self.assertEqual(self.loop.git("rev-parse", f"{commit}^"), parent)
+        self.assertEqual(self.loop.git("diff", "--numstat", parent, commit), f"1\t1\t{target.file}")
+        before, after = (yaml.safe_load(self.loop.git("show", f"{each}:{target.file}")) for each in (parent, commit))
+        self.assertEqual(after["spec"]["predictor"]["model"].pop("storageUri"), target.uri("1"))
+        self.assertEqual(before["spec"]["predictor"]["model"].pop("storageUri"), target.uri("2"))
+        self.assertEqual(after, before)
+        self.loop.git("fsck", "--strict")
+
+    def tell(self, first: float, **moments: float) -> None:
+        """The timeline of `docs/loop.md`."""
+        print("\nfirst bad response   0.0 s")
+        before = first
+        for name, moment in moments.items():
+            print(f"{name:<18} {moment - first:5.1f} s  (+{moment - before:.1f})", flush=True)
+            before = moment
+
+    def test_a_version_that_differs_as_its_baseline_says_is_left(self):
+        ratings = self.started("ratings")
+        with ratings.load(rate=20, n_rows=5) as load:
+            self.bad_version("ratings", load, version="3")
+            ratings.wait_served("3")
+            ratings.wait_good("3")
+        self.assertEqual(ratings.incidents(), [])
+        self.assertEqual(ratings.commits(), ["release ratings 3", "release ratings 1"])
+
+    def test_the_leader_dies_between_commit_and_push(self):
+        fares = self.started("fares")
+        with fares.load(rate=20, n_rows=5) as load, self.loop.argocd.web.gate() as gate:
+            self.bad_version("fares", load)
+            self.loop.wait_for("the push", gate.arrived.is_set)
+            leader = self.loop.leader()
+            leader.container("driftd").signal("KILL")
+            self.loop.argocd.web.server.gate = None  # only that one push is lost
+            gate.open(is_lost=True)
+            self.loop.wait_for("another leader", lambda: self.loop.leader() is not leader)
+            # Its journal knows nothing of it: the alert is found in Prometheus.
+            incident = fares.wait_incident("RECOVERED", "NOT_RECOVERED", "INCONCLUSIVE", "NEEDS_HUMAN", "SUPPRESSED")
+        self.assertEqual(incident["state"], "RECOVERED", incident)
+        self.assertEqual(len(fares.commits()), 3, fares.commits())
+        self.assertEqual(fares.versions(), {"1"})
+
+    def test_somebody_pushes_a_newer_version_meanwhile(self):
+        prices = self.started("prices")
+        with prices.load(rate=20, n_rows=5) as load, self.loop.argocd.web.gate() as gate:
+            self.bad_version("prices", load)
+            self.loop.wait_for("the push", gate.arrived.is_set)
+            newer = prices.push("3")  # not by HTTP
+            gate.open()
+            incident = prices.wait_incident("SUPERSEDED")
+            self.assertIsNone(incident["commit"])
+            prices.refresh()
+            prices.wait_served("3")
+        self.assertEqual(self.loop.git("log", "-1", "--format=%H", "main", "--", prices.file), newer)
+
+    def test_a_sync_that_never_ends_and_one_that_is_off_are_told_with_the_command_that_helps(self):
+        argocd, claims, quotes = self.loop.argocd, self.started("claims"), self.started("quotes", automated=False)
+        with claims.load(rate=20, n_rows=5) as load, quotes.load(rate=20, n_rows=5) as other:
+            self.bad_version("claims", load, check=STUCK)
+            _, deployed = self.bad_version("quotes", other)
+            stuck, off = claims.wait_incident("NEEDS_HUMAN"), quotes.wait_incident("NEEDS_HUMAN")
+            self.assertIn("`argocd app terminate-op claims`", stuck["reason"])
+            self.assertIn(f"`argocd app sync quotes --revision {off['commit']['commit']}`", off["reason"])
+            # Both commits are made, and nobody has touched the cluster.
+            for target in (claims, quotes):
+                self.assertEqual(target.versions(), {"2"})
+                self.assertEqual(len(target.commits()), 3)
+            self.assertEqual(argocd.status("claims")["operationState"]["phase"], "Running")
+            self.assertEqual(argocd.status("quotes")["operationState"]["syncResult"]["revision"], deployed)
+            # What was said is what helps.
+            argocd.call("DELETE", "/applications/claims/operation", token=argocd.admin)
+            quotes.sync(off["commit"]["commit"])
+            for target in (claims, quotes):
+                target.refresh()
+                target.wait_served("1")
+
+
+if __name__ == "__main__":
+    unittest.main()

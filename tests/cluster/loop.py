@@ -144,6 +144,33 @@ class Target:
         """Those that changed its file, newest first, by their subjects."""
         return self.loop.git("log", "--format=%s", "main", "--", self.file).splitlines()
 
+    def tell(self, load: Load, incident: Object) -> None:
+        """The timeline of `docs/loop.md`."""
+        began = load.wall(0)
+        first, last = (load.wall(end(each.at for each in load.samples if each.version == "2")) for end in (min, max))
+        drifted = f'driftd_model_drifted{{cause="model",namespace="{self.loop.namespace}",inferenceservice="{self.name}"}} == 1'
+        entered = {state: at(time) for state, time in incident["entered"].items()}
+        moments = {
+            "detected": self.loop.since(drifted, began),
+            "firing": at(incident["accusations"][0]["starts_at"]),
+            "webhook": entered["RECEIVED"],
+            "pushed": entered["PUSHED"],
+            "synced": entered["SERVING"],
+            "serving": entered["OBSERVING"],
+            "recovered": entered["RECOVERED"],
+            "last bad response": last,
+        }
+        print(f"\n{self.name}: seconds after the first bad response, and after the line before", flush=True)
+        before = first
+        for name, moment in moments.items():
+            print(f"{name:<18} {moment - first:5.1f}  {moment - before:+.1f}", flush=True)
+            before = moment
+
+    def deployed_at(self, commit: str) -> float:
+        """When Argo CD had applied it, by its own record, in whole seconds."""
+        history = self.loop.argocd.status(self.name)["history"]
+        return next(at(entry["deployedAt"]) for entry in history if entry["revision"] == commit)
+
     def load(self, rate: float, n_rows: int) -> Load:
         """Requests of rows drawn from the training table, to its pods, or through Knative's ingress."""
         path, options = f"/v1/models/{self.name}:predict", {"rate": rate, "version_of": version_of, "n_workers": 6}

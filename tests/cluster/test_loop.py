@@ -1,13 +1,11 @@
 """From a bad response to the proof that the model is well again, through Git, on the real parts: a push, Argo CD, KServe, injected sidecars,
 Prometheus, Alertmanager, two replicas of the controller with the rights of `deploy/` and no others."""
 
-import time
 import unittest
 
 import yaml
-from loop import Loop, Target, at
+from loop import Loop, Target
 from rig.cluster import shared
-from rig.git import git
 from rig.load import Load
 
 STUCK = """\
@@ -50,9 +48,8 @@ class TheLoop(unittest.TestCase):
         return target
 
     def test_a_version_that_contradicts_its_baseline_is_rolled_back_and_proved_well(self):
-        began, credit = time.time(), self.started("credit")
+        credit = self.started("credit")
         with credit.load(rate=20, n_rows=5) as load:
-            start = time.time() - load.now()
             _, deployed = self.bad_version("credit", load)
             incident = credit.wait_incident("RECOVERED", "NOT_RECOVERED", "INCONCLUSIVE", "NEEDS_HUMAN", "SUPPRESSED")
         self.assertEqual(incident["state"], "RECOVERED", incident)
@@ -66,20 +63,7 @@ class TheLoop(unittest.TestCase):
             self.assertIn(word, explained)
         self.loop.driftd("audit", "verify")
         self.assertIn(action, self.loop.driftd("audit", "rebuild", "--repo", self.loop.repository.url))
-        drifted = f'driftd_model_drifted{{cause="model",namespace="{self.loop.namespace}",inferenceservice="credit"}} == 1'
-        first = start + min(each.at for each in load.samples if each.version == "2")
-        entered = {state: at(time) for state, time in incident["entered"].items()}
-        self.tell(
-            first,
-            detected=self.loop.since(drifted, began),
-            firing=at(incident["accusations"][0]["starts_at"]),
-            webhook=entered["RECEIVED"],
-            pushed=entered["PUSHED"],
-            synced=entered["SERVING"],
-            serving=entered["OBSERVING"],
-            recovered=entered["RECOVERED"],
-        )
-        print(f"the last bad response after {load.last('2') + start - first:.1f} s", flush=True)
+        credit.tell(load, incident)
 
     def check_the_commit(self, target: Target, parent: str, incident: dict) -> None:
         commit = incident["commit"]["commit"]
@@ -90,14 +74,6 @@ class TheLoop(unittest.TestCase):
         self.assertEqual(before["spec"]["predictor"]["model"].pop("storageUri"), target.uri("2"))
         self.assertEqual(after, before)
         self.loop.git("fsck", "--strict")
-
-    def tell(self, first: float, **moments: float) -> None:
-        """The timeline of `docs/loop.md`."""
-        print("\nfirst bad response   0.0 s")
-        before = first
-        for name, moment in moments.items():
-            print(f"{name:<18} {moment - first:5.1f} s  (+{moment - before:.1f})", flush=True)
-            before = moment
 
     def test_a_version_that_differs_as_its_baseline_says_is_left(self):
         ratings = self.started("ratings")

@@ -52,6 +52,10 @@ class Load:
     def now(self) -> float:
         return time.monotonic() - self.began
 
+    def wall(self, at: float) -> float:
+        """Seconds since 1970 of a time of this load."""
+        return time.time() - self.now() + at
+
     def lost(self) -> list[Sample]:
         return [sample for sample in list(self.samples) if sample.status != 200]
 

@@ -8,6 +8,7 @@ mod confirm;
 mod desk;
 mod measure;
 mod outside;
+mod past;
 mod publish;
 mod resolve;
 mod soak;

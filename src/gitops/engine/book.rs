@@ -2,11 +2,12 @@
 //! journal, and of that what no commit has also in a `ConfigMap`, for the replica that takes over.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::Utc;
 use serde::{Deserialize, Serialize};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use super::super::choose::{Denial, Ledger, Verdict};
 use super::super::incident::{State, Timestamp};
@@ -25,6 +26,8 @@ const PAUSES_KEY: &str = "pauses.json";
 #[derive(Debug, Default)]
 pub struct Book {
     known: Mutex<Known>,
+    /// Whoever decides has this until the decision is in the journal.
+    deciding: Arc<Mutex<()>>,
 }
 
 #[derive(Debug, Default)]
@@ -79,7 +82,7 @@ impl Book {
                 *last = (*last).max(*at);
             }
         }
-        Ok(Self { known: Mutex::new(known) })
+        Ok(Self { known: Mutex::new(known), deciding: Arc::default() })
     }
 
     /// Takes in what the replica before has left in the `ConfigMap`.
@@ -106,6 +109,11 @@ impl Book {
         {
             known.pauses = pauses;
         }
+    }
+
+    /// Nobody else decides while this is held.
+    pub async fn decide_alone(&self) -> OwnedMutexGuard<()> {
+        Arc::clone(&self.deciding).lock_owned().await
     }
 
     /// What is known of a service's versions.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{TimeDelta, Utc};
-use tokio::sync::{Mutex, Notify};
+use tokio::sync::{Mutex, Notify, OwnedMutexGuard};
 use tracing::{error, info};
 
 use super::super::config::Policy;
@@ -27,12 +27,13 @@ pub struct Turn {
     state: State,
     reason: String,
     change: Option<Written>,
+    alone: Option<OwnedMutexGuard<()>>,
 }
 
 impl Turn {
     /// To `state`, since `reason`.
     pub fn to(state: State, reason: impl Into<String>) -> Self {
-        Self { state, reason: reason.into(), change: None }
+        Self { state, reason: reason.into(), change: None, alone: None }
     }
 
     /// And with this written into the incident.
@@ -44,6 +45,12 @@ impl Turn {
             }),
             None => Box::new(change),
         });
+        self
+    }
+
+    /// And with this held until the state is in the journal.
+    pub fn holding(mut self, alone: OwnedMutexGuard<()>) -> Self {
+        self.alone = Some(alone);
         self
     }
 }
@@ -80,16 +87,17 @@ impl Case {
 
     /// Enters the state of `turn`. Returns only once the journal has it: nothing is done that is not written down.
     pub async fn enter(&self, context: &Context, turn: Turn) {
+        let Turn { state, reason, change, alone: _until_it_is_written } = turn;
         let mut incident = self.incident.lock().await;
         let mut changed = incident.clone();
-        if let Some(change) = turn.change {
+        if let Some(change) = change {
             change(&mut changed);
         }
         let now = Utc::now();
         let left = changed.state;
-        changed.state = turn.state;
-        changed.reason = turn.reason;
-        changed.entered.insert(turn.state, now);
+        changed.state = state;
+        changed.reason = reason;
+        changed.entered.insert(state, now);
         changed.deadline = deadline(&changed, &context.config.policy, now);
         let mut wait = Duration::from_millis(100);
         while let Err(error) = context.journal.record(&changed, &changed.reason).await {

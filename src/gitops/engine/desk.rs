@@ -302,7 +302,7 @@ impl EngineHandle {
     }
 }
 
-fn begin(service: ServiceName, version: String, origin: Origin, now: Timestamp) -> Incident {
+pub(super) fn begin(service: ServiceName, version: String, origin: Origin, now: Timestamp) -> Incident {
     Incident {
         id: 0,
         service,

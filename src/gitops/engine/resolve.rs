@@ -13,6 +13,7 @@ use super::super::history::{changed_together, runs, value_of};
 use super::super::incident::{ActionId, Component, Edit, Incident, Origin, Plan, Recipe, State};
 use super::super::manifest::{Located, Service, locate};
 use super::case::{Turn, is_late};
+use super::past::Past;
 use super::{Context, LOOK_EVERY};
 use crate::baseline::source::{hash_of, version_of};
 use crate::net::chain;
@@ -21,6 +22,9 @@ use crate::net::chain;
 const MAX_VERSIONS: usize = 500;
 /// Among how many of the newest commits actions are looked for.
 pub const MAX_ACTIONS: usize = 1000;
+
+/// File, key and URIs at most, in bytes. Object stores know keys of 1,024.
+const MAX_NAME_BYTES: usize = 4096;
 
 /// Why there is no plan.
 enum NoPlan {
@@ -95,7 +99,7 @@ async fn plan(context: &Context, incident: &Incident) -> Result<Plan, NoPlan> {
         Recipe::StandardCanary => stable(&located.service)?,
         Recipe::Uri | Recipe::KnativeCanary => match asked_for(incident) {
             Some(uri) => Candidate { uri, commit: String::new(), verdict: None },
-            None => good(context, incident, &runs, recipe).await?,
+            None => good(context, incident, &runs, recipe, &Past(&actions)).await?,
         },
     };
     if good.uri == accused.uri {
@@ -103,6 +107,7 @@ async fn plan(context: &Context, incident: &Incident) -> Result<Plan, NoPlan> {
     }
     let edits = edits(&located.service, &accused, recipe, &good.uri)?;
     let paths: Vec<&str> = edits.iter().map(|edit| &*edit.path).collect();
+    nameable(&located.file, &edits, [&accused.uri, &good.uri])?;
     Ok(Plan {
         action: ActionId::new(
             &context.config.cluster,
@@ -179,7 +184,7 @@ fn superseded(context: &Context, incident: &Incident, service: &Service, actions
     let why = format!("the manifest has {found}, not version {}", incident.version);
     let ours = actions.iter().find(|action| {
         action.service().as_ref() == Some(&incident.service)
-            && action.from_uri().is_some_and(|uri| version_of(uri) == incident.version)
+            && action.from_uri().is_some_and(|uri| version_of(&uri) == incident.version)
             && (Utc::now() - action.committed_at).to_std().unwrap_or_default()
                 < context.config.policy.decision_expires.0
     });
@@ -228,8 +233,10 @@ async fn good(
     incident: &Incident,
     runs: &[super::super::choose::Run],
     recipe: Recipe,
+    past: &Past<'_>,
 ) -> Result<Candidate, NoPlan> {
-    let ledger = context.book.ledger(&incident.service).await;
+    let mut ledger = context.book.ledger(&incident.service).await;
+    past.deny(&incident.service, &mut ledger);
     if recipe == Recipe::KnativeCanary {
         // It serves the rest of the traffic: it is there, and there is no other choice.
         let before = runs.get(1).filter(|run| !run.value.is_empty());
@@ -278,6 +285,17 @@ fn edits(service: &Service, accused: &Accused, recipe: Recipe, good_uri: &str) -
             let entry = service.canaries.iter().find(|entry| entry.name == *name);
             Ok(vec![percent(entry.and_then(|entry| entry.percent.as_ref()))?])
         }
+    }
+}
+
+/// All that an action is read back from stands in the commit's trailers whole, and what is longer than any name is none.
+fn nameable(file: &str, edits: &[Edit], uris: [&String; 2]) -> Result<(), NoPlan> {
+    let names = edits.iter().map(|edit| &*edit.path).chain(uris.map(String::as_str)).chain([file]);
+    match names.filter(|name| name.len() > MAX_NAME_BYTES).map(str::len).max() {
+        Some(n_bytes) => Err(human(format!(
+            "a commit has to name file, key and both URIs in full, and one of them has {n_bytes} bytes; {MAX_NAME_BYTES} are the limit"
+        ))),
+        None => Ok(()),
     }
 }
 

@@ -5,11 +5,11 @@ use tokio::time::{sleep, timeout};
 
 use super::super::config::Mode;
 use super::super::decide::{Causality, Decision, Situation, accused_lately, circuit_limit, decide};
-use super::super::git::Action;
 use super::super::incident::{Incident, Origin, Plan, State, Timestamp};
 use super::super::prometheus::Answer;
 use super::super::target::ServiceName;
 use super::case::{Case, Turn, is_late};
+use super::past::Past;
 use super::resolve::MAX_ACTIONS;
 use super::{Context, LOOK_EVERY};
 use crate::baseline::source::{hash_of, version_of};
@@ -37,22 +37,21 @@ pub async fn weigh(context: &Context, incident: &Incident) -> Turn {
 }
 
 async fn decision(context: &Context, incident: &Incident, plan: &Plan) -> Result<Turn, String> {
-    let tip = context.repository.fetch().await.map_err(|error| chain(&error))?;
-    let actions = context.repository.actions(&tip, MAX_ACTIONS).await.map_err(|error| chain(&error))?;
-    let done = done(&actions);
-    let now = Utc::now();
-    let paused = context.book.paused(context, &tip, &incident.service, now).await;
-    let accused = accused(context, &incident.service, now).await;
-    let circuit_opened = context.book.circuit_opened().await;
     let causality = match &incident.origin {
         Origin::Person { by, .. } => Causality::Caused(format!("{by} says so")),
         Origin::Alert | Origin::TakeOver => causality(context, incident, plan).await,
     };
-    let before = actions.iter().find(|action| {
-        action.is_rollback()
-            && action.service().as_ref() == Some(&incident.service)
-            && action.from_uri() == Some(&*plan.bad_uri)
-    });
+    // One after the other, until what was decided is in the journal: the next finds it there, and counts it.
+    let alone = context.book.decide_alone().await;
+    let tip = context.repository.fetch().await.map_err(|error| chain(&error))?;
+    let actions = context.repository.actions(&tip, MAX_ACTIONS).await.map_err(|error| chain(&error))?;
+    let past = Past(&actions);
+    let open = context.journal.open_incidents().await.map_err(|error| chain(&error))?;
+    let done = [past.done(), past.under_way(&open)].concat();
+    let now = Utc::now();
+    let paused = context.book.paused(context, &tip, &incident.service, now).await;
+    let accused = accused(context, &incident.service, now).await;
+    let circuit_opened = context.book.circuit_opened().await;
     let situation = Situation {
         now,
         service: &incident.service,
@@ -65,8 +64,8 @@ async fn decision(context: &Context, incident: &Incident, plan: &Plan) -> Result
         accused: &accused,
         circuit_opened,
         n_targets: context.config.targets.len(),
-        rolled_back_before: before.and_then(Action::action_id),
-        is_introduced_by_us: is_ours(&actions, &incident.service, plan),
+        rolled_back_before: past.rolled_back_from(&incident.service, &plan.bad_uri),
+        is_introduced_by_us: past.has_brought(&incident.service, plan),
         causality,
     };
     let policy = &context.config.policy;
@@ -87,27 +86,12 @@ async fn decision(context: &Context, incident: &Incident, plan: &Plan) -> Result
         Decision::Suppress(gate, why) => Turn::to(State::Suppressed, format!("{gate}: {why}")),
         Decision::CallHuman(gate, why) => Turn::to(State::NeedsHuman, format!("{gate}: {why}")),
     };
-    Ok(turn.with(move |incident| incident.gates = answers))
-}
-
-/// Whether the accused value came by a rollback: by its commit, or by the merge of its pull request.
-fn is_ours(actions: &[Action], service: &ServiceName, plan: &Plan) -> bool {
-    let mut of_service = actions.iter().filter(|action| action.service().as_ref() == Some(service));
-    of_service.any(|action| {
-        let is_merged = action.to_uri() == Some(&*plan.bad_uri) && plan.introduced_at >= action.committed_at;
-        action.commit == plan.introduced_by || (action.is_rollback() && is_merged)
-    })
+    Ok(turn.with(move |incident| incident.gates = answers).holding(alone))
 }
 
 fn would_be(plan: &Plan) -> String {
     let edits = plan.edits.iter().map(|edit| format!("{}: {} → {}", edit.path, edit.from, edit.to));
     format!("would have changed {}: {}", plan.file, edits.collect::<Vec<_>>().join(", "))
-}
-
-/// What was done, from Git: both replicas, and whoever comes after a lost journal, read the same there.
-fn done(actions: &[Action]) -> Vec<(ServiceName, Timestamp)> {
-    let traffic = actions.iter().filter(|action| action.is_rollback());
-    traffic.filter_map(|action| Some((action.service()?, action.committed_at))).collect()
 }
 
 /// Which services are accused: those that came in, and those whose alerts are pending or firing in Prometheus without having come yet,

@@ -2,11 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use percent_encoding::percent_decode_str;
-
 use super::super::incident::{ActionId, CommitRecord, Component, Edit, Plan, Recipe, Timestamp};
 use super::super::target::ServiceName;
-use super::message::MAX_VALUE_BYTES;
+use super::message::decoded;
 use super::{GitError, Repository, object_id, seconds};
 
 /// A commit of ours.
@@ -70,7 +68,7 @@ fn parse(text: &str) -> Result<Action, GitError> {
 }
 
 impl Action {
-    /// A trailer's first value.
+    /// A trailer's first value, as it stands there: safe to print, and not always what was meant.
     pub fn trailer(&self, name: &str) -> Option<&str> {
         self.trailers.get(name)?.first().map(String::as_str)
     }
@@ -110,19 +108,19 @@ impl Action {
     }
 
     /// What it rolled back from.
-    pub fn from_uri(&self) -> Option<&str> {
-        self.trailer("Drift-From-Uri")
+    pub fn from_uri(&self) -> Option<String> {
+        self.trailer("Drift-From-Uri").map(decoded)
     }
 
     /// What it rolled back to.
-    pub fn to_uri(&self) -> Option<&str> {
-        self.trailer("Drift-To-Uri")
+    pub fn to_uri(&self) -> Option<String> {
+        self.trailer("Drift-To-Uri").map(decoded)
     }
 
     /// As much of plan and commit as can be read back, for a replica that has not made them.
     pub fn as_plan(&self) -> Option<(Plan, CommitRecord)> {
         let (cluster, service, component) = self.target()?;
-        let text = |name| whole(self.trailer(name)?);
+        let text = |name| self.trailer(name).map(decoded);
         let (bad_uri, good_uri) = (text("Drift-From-Uri")?, text("Drift-To-Uri")?);
         let introduced_by = text("Drift-Bad-Commit")?;
         let action = ActionId::new(cluster, &service, &component, &bad_uri, &introduced_by);
@@ -160,10 +158,4 @@ impl Action {
         };
         Some((plan, commit))
     }
-}
-
-/// A value as it was before it was written into a trailer; `None` if it was cut there.
-fn whole(value: &str) -> Option<String> {
-    let is_cut = value.len() + 3 > MAX_VALUE_BYTES;
-    (!is_cut).then(|| percent_decode_str(value).decode_utf8_lossy().into_owned())
 }

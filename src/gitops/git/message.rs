@@ -2,10 +2,23 @@
 
 use std::fmt::Write;
 
-use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
+use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
 
-/// A trailer's value at most, in bytes.
-pub(super) const MAX_VALUE_BYTES: usize = 256;
+/// A trailer for people at most, in bytes.
+const MAX_SHOWN_BYTES: usize = 256;
+/// From these an action is read back, so they are never cut.
+const READ_BACK: [&str; 10] = [
+    "Drift-Action",
+    "Drift-Action-Id",
+    "Drift-Target",
+    "Drift-From-Uri",
+    "Drift-To-Uri",
+    "Drift-Bad-Commit",
+    "Drift-Good-Commit",
+    "Drift-File",
+    "Drift-Field",
+    "Drift-Recipe",
+];
 /// What would end a line, in any reading of the word.
 const UNSAFE: &AsciiSet = &CONTROLS.add(0x7F);
 
@@ -25,7 +38,7 @@ impl Message {
     pub fn text(&self) -> String {
         let mut text = format!("{}\n\n{}\n\n", line(&self.subject), paragraph(&self.body));
         for (name, value) in &self.trailers {
-            let _ = writeln!(text, "{name}: {}", value_of(value)); // to a string: cannot fail
+            let _ = writeln!(text, "{name}: {}", value_of(name, value)); // to a string: cannot fail
         }
         text
     }
@@ -35,7 +48,7 @@ impl Message {
         let mut text =
             format!("{}\n\nA person decides, because {}.\n\n```\n", paragraph(&self.body), line(why));
         for (name, value) in &self.trailers {
-            let _ = writeln!(text, "{name}: {}", value_of(value));
+            let _ = writeln!(text, "{name}: {}", value_of(name, value));
         }
         text.push_str("```\n");
         text
@@ -51,16 +64,38 @@ fn paragraph(text: &str) -> String {
     text.lines().map(line).filter(|line| !line.is_empty()).collect::<Vec<_>>().join("\n")
 }
 
-fn value_of(text: &str) -> String {
-    let mut value = utf8_percent_encode(text.trim(), UNSAFE).to_string();
+fn value_of(name: &str, text: &str) -> String {
+    let mut value = encoded(text.trim());
+    if READ_BACK.contains(&name) {
+        return value;
+    }
     // It encodes what is not ASCII too, so any place is between two characters.
-    let mut end = value.len().min(MAX_VALUE_BYTES);
+    let mut end = value.len().min(MAX_SHOWN_BYTES);
     // Not within `%0A`.
     if let Some(percent) = value[..end].rfind('%').filter(|percent| percent + 3 > end) {
         end = percent;
     }
     value.truncate(end);
     value
+}
+
+/// One line of printable ASCII, from which [`decoded`] makes the same text again.
+fn encoded(text: &str) -> String {
+    let mut pieces = text.split('%');
+    let mut encoded: String =
+        pieces.next().map(|piece| utf8_percent_encode(piece, UNSAFE)).into_iter().flatten().collect();
+    for piece in pieces {
+        // "95 % of rows" stays as people write it; `a%20b`, which reads as encoded, does not.
+        let is_code = piece.len() >= 2 && piece.bytes().take(2).all(|byte| byte.is_ascii_hexdigit());
+        encoded.push_str(if is_code { "%25" } else { "%" });
+        encoded.extend(utf8_percent_encode(piece, UNSAFE));
+    }
+    encoded
+}
+
+/// A trailer's value as it was before it was written there.
+pub(super) fn decoded(value: &str) -> String {
+    percent_decode_str(value).decode_utf8_lossy().into_owned()
 }
 
 #[cfg(test)]
@@ -83,9 +118,13 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_value_is_one_short_line(value in "\\PC*|.*|.{300,600}") {
-            let value = value_of(&value);
-            prop_assert!(value.len() <= MAX_VALUE_BYTES && value.bytes().all(|byte| (0x20..0x7F).contains(&byte)));
+        fn any_value_is_one_line_and_short_or_whole(text in "\\PC*|.*|.{300,600}|(%|%25|%0a|[0-9a-f]|é|\n){0,9}") {
+            let is_line = |value: &str| value.bytes().all(|byte| (0x20..0x7F).contains(&byte));
+            let shown = value_of("Drift-Reason", &text);
+            prop_assert!(shown.len() <= MAX_SHOWN_BYTES && is_line(&shown));
+            let read_back = value_of("Drift-From-Uri", &text);
+            prop_assert!(is_line(&read_back));
+            prop_assert_eq!(decoded(&read_back), text.trim());
         }
     }
 }

@@ -46,6 +46,8 @@ const MAX_CONNECTIONS: usize = 512;
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 /// A delivery that takes longer to arrive holds up others.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+/// What is not in the journal by then has to be sent again.
+const DELIVER_TIMEOUT: Duration = Duration::from_secs(30);
 /// What is being answered at the end has this long.
 const GRACE: Duration = Duration::from_secs(10);
 
@@ -230,7 +232,12 @@ async fn deliver(State(shared): State<Arc<Shared>>, request: Request<Body>) -> R
             return answer(AlertOutcome::Malformed, refusal(StatusCode::BAD_REQUEST, &chain(&error)));
         }
     };
-    match shared.handle.deliver(delivery).await {
+    // While an incident waits for a full disk, so does what is to be added to it.
+    let Ok(delivered) = timeout(DELIVER_TIMEOUT, shared.handle.deliver(delivery)).await else {
+        let text = "the journal cannot be written; come again";
+        return answer(AlertOutcome::Unavailable, refusal(StatusCode::SERVICE_UNAVAILABLE, text));
+    };
+    match delivered {
         Ok(delivered) => {
             info!(?delivered, "alerts came");
             let outcome = if delivered.n_begun > 0 || delivered.n_added == 0 {

@@ -42,8 +42,10 @@ pub async fn act(context: Arc<Context>, case: Arc<Case>, stop: CancellationToken
                 | State::DryRunDone => unreachable!("a terminal state has no step"),
             }
         };
+        // Also where the journal cannot be written and the turn waits for it: whoever has to end is not kept by a full disk.
+        let turn = async { case.enter(&context, step.instrument(span).await).await };
         tokio::select! {
-            turn = step.instrument(span) => case.enter(&context, turn).await,
+            () = turn => (),
             () = stop.cancelled() => return,
         }
     }

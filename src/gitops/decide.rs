@@ -180,9 +180,8 @@ fn once(situation: &Situation<'_>, _: &Policy) -> Result<String, String> {
 }
 
 fn circuit(situation: &Situation<'_>, policy: &Policy) -> Result<String, String> {
-    if let Some(opened) =
-        situation.circuit_opened.filter(|at| is_within(*at, situation.now, policy.circuit_open.0))
-    {
+    let opened = situation.circuit_opened;
+    if let Some(opened) = opened.filter(|_| is_circuit_open(opened, situation.now, policy)) {
         return Err(format!(
             "open since {}: too many services were accused at once",
             opened.format("%FT%TZ")
@@ -197,6 +196,11 @@ fn circuit(situation: &Situation<'_>, policy: &Policy) -> Result<String, String>
         ));
     }
     Ok(format!("{n_accused} services accused within {}, below {limit}", policy.circuit_window))
+}
+
+/// Whether the circuit that opened then is open still.
+pub fn is_circuit_open(opened: Option<Timestamp>, now: Timestamp, policy: &Policy) -> bool {
+    opened.is_some_and(|at| is_within(at, now, policy.circuit_open.0))
 }
 
 /// How many distinct services were accused within the window.

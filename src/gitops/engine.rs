@@ -135,12 +135,14 @@ pub async fn run(handle: EngineHandle, stop: CancellationToken) {
     }
 }
 
-/// So that a fetch in the middle of an incident has little to bring, and a repository that cannot be reached is known before.
+/// So that a fetch in the middle of an incident has little to bring, and a repository that cannot be reached, or a pause in it, is known
+/// before.
 async fn keep_warm(context: &Context) {
     loop {
         if let Err(error) = context.repository.fetch().await {
             tracing::warn!(error = %crate::net::chain(&error), "cannot fetch the repository");
         }
+        context.book.tell_pauses(context).await;
         tokio::time::sleep(context.config.git.fetch_interval).await;
     }
 }
@@ -150,6 +152,7 @@ async fn beat(context: &Context) {
         #[allow(clippy::cast_precision_loss, reason = "milliseconds of now")]
         let now = chrono::Utc::now().timestamp_millis() as f64 / 1000.0;
         context.measure.metrics.beat(now);
+        context.book.tell_circuit(context).await;
         tokio::time::sleep(LOOK_EVERY).await;
     }
 }

@@ -1,6 +1,7 @@
 //! When nothing may be done: by a file in Git, which everybody sees, and by the API. Any of them is enough, and what cannot be read counts
 //! as a pause.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
 
@@ -99,16 +100,26 @@ impl Pauses {
         self.unreadable.get_or_insert_with(|| why.to_owned());
     }
 
+    /// For what a pause holds now; for everything where nobody can say.
+    pub fn holding(&self, now: Timestamp) -> BTreeSet<Scope> {
+        let hold = self.pauses.iter().filter(|pause| pause.holds(now)).map(|pause| pause.scope.clone());
+        hold.chain(self.unreadable.as_ref().map(|_| Scope::Fleet)).collect()
+    }
+
     /// Why nothing may be done to a service now, if it may not.
     pub fn stops(&self, service: &ServiceName, now: Timestamp) -> Option<String> {
         if let Some(why) = &self.unreadable {
             return Some(why.clone());
         }
-        let holds =
-            |pause: &&Pause| pause.scope.holds_for(service) && pause.until.is_none_or(|until| now < until);
-        let pause = self.pauses.iter().find(holds)?;
+        let pause = self.pauses.iter().find(|pause| pause.scope.holds_for(service) && pause.holds(now))?;
         let reason = if pause.reason.is_empty() { "no reason given" } else { &pause.reason };
         Some(format!("{} is paused by {}: {reason}", pause.scope, pause.by))
+    }
+}
+
+impl Pause {
+    fn holds(&self, now: Timestamp) -> bool {
+        self.until.is_none_or(|until| now < until)
     }
 }
 
@@ -203,6 +214,7 @@ mod tests {
         assert_eq!(pauses.stops(&"a/b".parse().unwrap(), at(0)), None, "no file is no pause");
         pauses.unreadable("the clone is broken");
         assert_eq!(pauses.stops(&"a/b".parse().unwrap(), at(0)).as_deref(), Some("the clone is broken"));
+        assert_eq!(pauses.holding(at(0)), [Scope::Fleet].into());
     }
 
     #[test]
@@ -218,6 +230,8 @@ mod tests {
         pauses.add_api(&[pause]);
         let service = "prod/credit".parse().unwrap();
         assert_eq!(pauses.stops(&service, at(10)).as_deref(), Some("prod is paused by ann: x"));
+        assert_eq!(pauses.holding(at(10)), [Scope::Namespace("prod".to_owned())].into());
         assert_eq!(pauses.stops(&service, at(20)), None);
+        assert!(pauses.holding(at(20)).is_empty());
     }
 }

@@ -256,6 +256,13 @@ impl ControllerMetrics {
         self.circuit_open.set(i64::from(is_open));
     }
 
+    /// Says that neither a pause nor the circuit holds anything back, as on a replica that does not act.
+    pub fn forget_holds(&self) {
+        self.paused.reset();
+        self.set_paused(GLOBAL, false);
+        self.set_circuit_open(false);
+    }
+
     /// Sets whether this replica acts.
     pub fn set_leader(&self, is_leader: bool) {
         self.leader.set(i64::from(is_leader));

@@ -10,6 +10,8 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use super::super::choose::{Denial, Ledger, Verdict};
+use super::super::decide::is_circuit_open;
+use super::super::git::GitError;
 use super::super::incident::{State, Timestamp};
 use super::super::journal::{Journal, JournalError, Kind};
 use super::super::pause::{Pause, Pauses};
@@ -168,6 +170,7 @@ impl Book {
         context.journal.note(Kind::Pause, by, serde_json::json!(pauses)).await?;
         known.pauses = pauses;
         drop(known);
+        self.tell_pauses(context).await;
         self.keep(context).await;
         Ok(())
     }
@@ -180,15 +183,24 @@ impl Book {
         service: &ServiceName,
         now: Timestamp,
     ) -> Option<String> {
+        self.all_pauses(context, Ok(tip.to_owned())).await.stops(service, now)
+    }
+
+    /// Says in the metrics what is paused now, as far as the clone knows.
+    pub async fn tell_pauses(&self, context: &Context) {
+        let pauses = self.all_pauses(context, context.repository.tip().await).await;
+        context.measure.pauses(&pauses, &context.config.targets, Utc::now());
+    }
+
+    async fn all_pauses(&self, context: &Context, tip: Result<String, GitError>) -> Pauses {
         let mut pauses = Pauses::default();
         pauses.add_api(&self.pauses().await);
-        match context.repository.read(tip, &context.config.git.pause_file).await {
+        let read = async { context.repository.read(&tip?, &context.config.git.pause_file).await };
+        match read.await {
             Ok(file) => pauses.add_file(file.as_deref()),
             Err(error) => pauses.unreadable(&format!("the pause file cannot be read: {}", chain(&error))),
         }
-        let why = pauses.stops(service, now);
-        context.measure.metrics.set_paused(&service.to_string(), why.is_some());
-        why
+        pauses
     }
 
     /// It was accused just now.
@@ -206,15 +218,21 @@ impl Book {
         self.known.lock().await.circuit_opened
     }
 
+    /// Says in the metrics whether the circuit breaker is open now.
+    pub async fn tell_circuit(&self, context: &Context) {
+        let is_open = is_circuit_open(self.circuit_opened().await, Utc::now(), &context.config.policy);
+        context.measure.metrics.set_circuit_open(is_open);
+    }
+
     /// Too many are accused at once.
     pub async fn open_circuit(&self, context: &Context, now: Timestamp, n_accused: usize) {
         let payload = serde_json::json!({ "n_accused": n_accused });
         if let Err(error) = context.journal.note(Kind::Circuit, "fleet", payload).await {
             tracing::error!(error = %chain(&error), "cannot write that the circuit breaker opens");
         }
-        context.measure.metrics.set_circuit_open(true);
         tracing::warn!(n_accused, "the circuit breaker opens: nothing is done by itself for a while");
         self.known.lock().await.circuit_opened = Some(now);
+        self.tell_circuit(context).await;
     }
 
     async fn note(&self, context: &Context, kind: Kind, service: &ServiceName, entry: &impl Serialize) {

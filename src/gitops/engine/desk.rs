@@ -112,6 +112,12 @@ impl EngineHandle {
             let payload = serde_json::json!({ "n_alerts": others.len(), "names": names });
             self.context.journal.note(Kind::Delivery, "no target or no rollback", payload).await?;
         }
+        // All of them first: what decides on one has to know of the others, and begins at once.
+        for ((service, _), alerts) in &accused {
+            if alerts.iter().any(Alert::is_firing) {
+                self.context.book.accuse(service, Utc::now()).await;
+            }
+        }
         for ((service, version), alerts) in accused {
             self.accuse(&service, version, &alerts, origin, &mut delivered).await?;
         }
@@ -144,7 +150,6 @@ impl EngineHandle {
             delivered.n_added += 1;
             return Ok(());
         }
-        self.context.book.accuse(service, now).await;
         let last = self.context.journal.last_incident(service).await?;
         if let Some(mut last) = last.filter(|last| has_answered(last, &version, alerts)) {
             attach(&mut last, alerts, now);

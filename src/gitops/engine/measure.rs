@@ -5,9 +5,10 @@ use std::sync::{Mutex, PoisonError};
 
 use chrono::{TimeDelta, Utc};
 
-use super::super::config::Policy;
+use super::super::config::{Policy, TargetConfig};
 use super::super::decide;
 use super::super::incident::{Incident, State, Timestamp};
+use super::super::pause::{Pauses, Scope};
 use super::super::target::ServiceName;
 use crate::telemetry::ControllerMetrics;
 use crate::telemetry::controller::{GLOBAL, IncidentOutcome, OpenState, Stage};
@@ -48,6 +49,20 @@ impl Measure {
         self.open().clear();
         for state in OpenState::ALL {
             self.metrics.set_open(state, 0);
+        }
+        // Where nothing is done, nothing is held back either.
+        self.metrics.forget_holds();
+    }
+
+    /// What is paused: in the scopes that the targets have, so that their number is bounded.
+    pub fn pauses(&self, pauses: &Pauses, targets: &[TargetConfig], now: Timestamp) {
+        let held = pauses.holding(now);
+        self.metrics.set_paused(GLOBAL, held.contains(&Scope::Fleet));
+        for target in targets {
+            let service = &target.service;
+            let of_namespace = Scope::Namespace(service.namespace().to_owned());
+            self.metrics.set_paused(service.namespace(), held.contains(&of_namespace));
+            self.metrics.set_paused(&service.to_string(), held.contains(&Scope::Service(service.clone())));
         }
     }
 

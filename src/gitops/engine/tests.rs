@@ -1,5 +1,6 @@
 //! The engine with a real Git repository, and with a stand-in for Prometheus that says what a test tells it to.
 
+mod bounds;
 mod oscillation;
 mod world;
 

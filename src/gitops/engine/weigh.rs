@@ -4,7 +4,9 @@ use chrono::Utc;
 use tokio::time::{sleep, timeout};
 
 use super::super::config::Mode;
-use super::super::decide::{Causality, Decision, Situation, accused_lately, circuit_limit, decide};
+use super::super::decide::{
+    Causality, Decision, Situation, accused_lately, circuit_limit, decide, is_circuit_open,
+};
 use super::super::incident::{Incident, Origin, Plan, State, Timestamp};
 use super::super::prometheus::Answer;
 use super::super::target::ServiceName;
@@ -71,7 +73,9 @@ async fn decision(context: &Context, incident: &Incident, plan: &Plan) -> Result
     let policy = &context.config.policy;
     let (decision, answers) = decide(&situation, policy);
     let n_accused = accused_lately(&accused, now, policy);
-    if circuit_opened.is_none() && n_accused >= circuit_limit(context.config.targets.len(), policy) {
+    if !is_circuit_open(circuit_opened, now, policy)
+        && n_accused >= circuit_limit(context.config.targets.len(), policy)
+    {
         context.book.open_circuit(context, now, n_accused).await;
     }
     for answer in answers.iter().filter(|answer| !answer.passes) {

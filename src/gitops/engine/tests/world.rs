@@ -31,6 +31,19 @@ pub fn version(number: u8) -> String {
     version_of(&uri(number))
 }
 
+/// An alert on that version of a service in `prod`.
+pub fn alert(name: &str, number: u8, at: Timestamp) -> Alert {
+    let version = version(number);
+    let labels = [
+        ("alertname", "DriftdModelDrift"),
+        ("namespace", "prod"),
+        ("inferenceservice", name),
+        ("driftd_action", "rollback"),
+        ("version", &version),
+    ];
+    Alert::firing(&labels.map(|(name, value)| (name.to_owned(), value.to_owned())).into(), at)
+}
+
 pub fn manifest(number: u8, percent: Option<u8>) -> String {
     let percent =
         percent.map_or_else(String::new, |percent| format!("    canaryTrafficPercent: {percent}\n"));
@@ -135,6 +148,7 @@ impl Witness for StandInWitness {
 
 pub struct World {
     pub handle: EngineHandle,
+    registry: Registry,
     facts: Arc<Mutex<Facts>>,
     folder: Arc<TempDir>,
     config: ControllerConfig,
@@ -181,7 +195,8 @@ impl World {
         facts: Arc<Mutex<Facts>>,
         state_dir: PathBuf,
     ) -> Self {
-        let metrics = ControllerMetrics::register(&Registry::new(), &[]).unwrap();
+        let registry = Registry::new();
+        let metrics = ControllerMetrics::register(&registry, &[]).unwrap();
         // A write of the engine before may still be under way.
         let journal = loop {
             match Journal::open(&state_dir) {
@@ -207,7 +222,7 @@ impl World {
         let handle = EngineHandle::new(context);
         let stop = CancellationToken::new();
         let running = tokio::spawn(run_engine(handle.clone(), stop.clone()));
-        let world = Self { handle, facts, folder, config, state_dir, stop, running };
+        let world = Self { handle, registry, facts, folder, config, state_dir, stop, running };
         world.handle.ready().await;
         world
     }
@@ -262,16 +277,37 @@ impl World {
     }
 
     async fn accuse_since(&self, number: u8, at: Timestamp) {
-        let labels = [
-            ("alertname", "DriftdModelDrift"),
-            ("namespace", "prod"),
-            ("inferenceservice", "credit"),
-            ("driftd_action", "rollback"),
-            ("version", &version(number)),
-        ];
-        let labels = labels.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
-        let alerts = vec![Alert::firing(&labels, at)];
+        self.deliver(vec![alert("credit", number, at)]).await;
+    }
+
+    pub async fn deliver(&self, alerts: Vec<Alert>) {
         self.handle.deliver(Delivery { alerts, n_truncated: 0 }).await.unwrap();
+    }
+
+    /// All incidents, once there are so many and they have ended.
+    pub async fn all_ended(&self, n_incidents: usize) -> Vec<Incident> {
+        for _ in 0..1200 {
+            let incidents = self.handle.context().journal.incidents(None).await.unwrap();
+            if incidents.len() == n_incidents && incidents.iter().all(|incident| incident.state.is_terminal())
+            {
+                return incidents;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        panic!("not within a minute");
+    }
+
+    /// Waits until a series says so.
+    pub async fn series(&self, line: &str) {
+        let mut text = String::new();
+        for _ in 0..600 {
+            text = prometheus::TextEncoder::new().encode_to_string(&self.registry.gather()).unwrap();
+            if text.lines().any(|found| found == line) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        panic!("not within 30 s: {line}\n{text}");
     }
 
     /// The newest incident, once it has ended.
@@ -295,6 +331,11 @@ impl World {
         panic!("not within 30 s; the newest is {:#?}", incidents.first());
     }
 
+    /// Its journal's file, opened beside it.
+    pub fn journal(&self) -> rusqlite::Connection {
+        rusqlite::Connection::open(self.state_dir.join(super::super::super::journal::FILE)).unwrap()
+    }
+
     pub fn remote(&self) -> PathBuf {
         self.folder.path().join("remote.git")
     }
@@ -309,6 +350,11 @@ impl World {
 
     pub fn manifest(&self) -> String {
         git(&self.remote(), &["show", "main:credit.yaml"]) + "\n"
+    }
+
+    /// Commits of ours.
+    pub fn n_ours(&self) -> usize {
+        git(&self.remote(), &["rev-list", "--count", "--grep=^Drift-Action-Id: rb-", "main"]).parse().unwrap()
     }
 
     pub fn n_commits(&self) -> usize {

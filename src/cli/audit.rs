@@ -134,6 +134,9 @@ pub fn run(args: AuditArgs) -> anyhow::Result<ExitCode> {
     }
 }
 
+/// Incidents that are asked for in one request.
+const PAGE: usize = 100;
+
 /// A journal, here or there.
 enum Source {
     Here(rusqlite::Connection),
@@ -157,12 +160,7 @@ impl Source {
     fn incidents(&self, service: Option<&ServiceName>) -> anyhow::Result<Vec<Incident>> {
         match self {
             Self::Here(connection) => Ok(journal::read::incidents(connection, service)?),
-            Self::There(controller, query) => {
-                let name = service.map(ToString::to_string);
-                let mut query = query.to_vec();
-                query.extend(name.iter().map(|name| ("service", name.as_str())));
-                controller.get(&["incidents"], &query)
-            }
+            Self::There(controller, query) => every_page(controller, query, service),
         }
     }
 
@@ -177,6 +175,28 @@ impl Source {
                 Ok(Whole { incident, events })
             }
             Self::There(controller, query) => controller.get(&["incidents", id], query),
+        }
+    }
+}
+
+/// All incidents, in as many requests as it takes.
+fn every_page(
+    controller: &Controller,
+    query: &[(&str, &str)],
+    service: Option<&ServiceName>,
+) -> anyhow::Result<Vec<Incident>> {
+    let (service, limit) = (service.map(ToString::to_string), PAGE.to_string());
+    let mut incidents: Vec<Incident> = Vec::new();
+    loop {
+        let before = incidents.last().map(|last| last.id.to_string());
+        let mut query = [query, &[("limit", &*limit)]].concat();
+        query.extend(service.as_deref().map(|service| ("service", service)));
+        query.extend(before.as_deref().map(|before| ("before", before)));
+        let page: Vec<Incident> = controller.get(&["incidents"], &query)?;
+        let is_last = page.len() < PAGE;
+        incidents.extend(page);
+        if is_last {
+            return Ok(incidents);
         }
     }
 }

@@ -14,7 +14,7 @@ use super::incident::{Incident, Timestamp};
 use super::target::ServiceName;
 use store::Store;
 
-pub use read::{Event, Note, Verified, read_only};
+pub use read::{Event, Note, Page, Verified, read_only};
 
 /// The file in `state_dir`.
 pub const FILE: &str = "journal.sqlite";
@@ -167,8 +167,20 @@ impl Journal {
     /// # Errors
     /// [`JournalError`] if it cannot be read.
     pub async fn incidents(&self, service: Option<&ServiceName>) -> Result<Vec<Incident>, JournalError> {
+        self.page(service, Page::default()).await
+    }
+
+    /// Some of them, newest first.
+    ///
+    /// # Errors
+    /// [`JournalError`] if it cannot be read.
+    pub async fn page(
+        &self,
+        service: Option<&ServiceName>,
+        page: Page,
+    ) -> Result<Vec<Incident>, JournalError> {
         let service = service.cloned();
-        self.with(move |store| read::incidents(&store.connection, service.as_ref())).await
+        self.with(move |store| read::page(&store.connection, service.as_ref(), page)).await
     }
 
     /// The newest incident of a service.

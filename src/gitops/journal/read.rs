@@ -75,6 +75,15 @@ pub(super) fn format(connection: &Connection) -> Result<i64, JournalError> {
 const LATEST: &str = "SELECT seq, payload FROM events WHERE kind = 'incident' AND seq IN
     (SELECT max(seq) FROM events WHERE kind = 'incident' GROUP BY incident)";
 
+/// Which part of the incidents is read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Page {
+    /// Those with a number below this one. Absent: from the newest on.
+    pub before: Option<u64>,
+    /// So many at most. Absent: all.
+    pub limit: Option<u32>,
+}
+
 /// All incidents, newest first.
 ///
 /// # Errors
@@ -83,9 +92,25 @@ pub fn incidents(
     connection: &Connection,
     service: Option<&ServiceName>,
 ) -> Result<Vec<Incident>, JournalError> {
-    let sql = format!("{LATEST} AND (?1 IS NULL OR subject = ?1) ORDER BY incident DESC");
+    page(connection, service, Page::default())
+}
+
+/// Some of them, newest first.
+///
+/// # Errors
+/// [`JournalError`] if it cannot be read.
+pub fn page(
+    connection: &Connection,
+    service: Option<&ServiceName>,
+    page: Page,
+) -> Result<Vec<Incident>, JournalError> {
+    let sql = format!(
+        "{LATEST} AND (?1 IS NULL OR subject = ?1) AND (?2 IS NULL OR incident < ?2) ORDER BY incident DESC LIMIT ?3"
+    );
+    let limit = page.limit.map_or(-1, i64::from); // SQLite's word for all
     let mut statement = connection.prepare(&sql)?;
-    let rows = statement.query_map(params![service.map(ToString::to_string)], seq_and_payload)?;
+    let rows = statement
+        .query_map(params![service.map(ToString::to_string), page.before, limit], seq_and_payload)?;
     rows.map(|row| incident_of(row?)).collect()
 }
 

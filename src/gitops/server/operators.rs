@@ -13,11 +13,16 @@ use serde::{Deserialize, Serialize};
 use super::super::audit::Whole;
 use super::super::engine::{Refused, RollbackAsk};
 use super::super::incident::Timestamp;
-use super::super::journal::JournalError;
+use super::super::journal::{JournalError, Page};
 use super::super::pause::{Pause, Scope};
 use super::super::target::ServiceName;
 use super::{Shared, refusal};
 use crate::net::chain;
+
+/// Incidents in one answer, unless another number is asked for.
+const PAGE: u32 = 100;
+/// And at most: each may have thousands of alerts.
+const MAX_PAGE: u32 = 1000;
 
 type Answer = Result<Response, Refused>;
 type Caller = Extension<Operator>;
@@ -98,7 +103,6 @@ async fn status(State(shared): State<Arc<Shared>>) -> Answer {
 
 #[derive(Deserialize)]
 struct Wanted {
-    service: Option<ServiceName>,
     /// Of the replica that is asked, also if it is a standby: its journal is another.
     #[serde(default)]
     here: bool,
@@ -111,9 +115,31 @@ impl Wanted {
     }
 }
 
-async fn incidents(State(shared): State<Arc<Shared>>, Query(wanted): Query<Wanted>) -> Answer {
-    wanted.check(&shared)?;
-    let found = shared.handle.context().journal.incidents(wanted.service.as_ref()).await;
+/// Which incidents: the newest, or what is behind a number that was read before. Numbers are never given twice, so no page has an
+/// incident of another, whatever comes meanwhile.
+#[derive(Deserialize)]
+struct Listed {
+    service: Option<ServiceName>,
+    before: Option<u64>,
+    #[serde(default = "default_limit")]
+    limit: u32,
+    #[serde(default)]
+    here: bool,
+}
+
+const fn default_limit() -> u32 {
+    PAGE
+}
+
+async fn incidents(State(shared): State<Arc<Shared>>, Query(listed): Query<Listed>) -> Answer {
+    let Listed { service, before, limit, here } = listed;
+    Wanted { here }.check(&shared)?;
+    if !(1..=MAX_PAGE).contains(&limit) {
+        let text = format!("`limit` is {limit}; give 1 to {MAX_PAGE}, and read on with `before`");
+        return Ok(refusal(StatusCode::BAD_REQUEST, &text));
+    }
+    let page = Page { before, limit: Some(limit) };
+    let found = shared.handle.context().journal.page(service.as_ref(), page).await;
     Ok(Json(found.map_err(|error| journal(&error))?).into_response())
 }
 

@@ -1,5 +1,8 @@
 //! The router around a real journal, with an engine that asks a Prometheus that is not there: what comes in stays where it is.
 
+mod pages;
+mod payloads;
+
 use std::time::Duration;
 
 use axum::body::Bytes;

@@ -40,7 +40,7 @@ h2spec, kustomize, nginx, Envoy, logrotate, Prometheus and Alertmanager. What is
 module proxy and goes to
 ${XDG_CACHE_HOME:-~/.cache}/driftd-test: Debian's programs unpacked there rather than installed, as their packages start
 services, the Python servers in virtual environments (600 MB), the Go programs built (six CPU-minutes, once). Only a
-missing C compiler or Python is installed on the machine itself, which takes root. Runs may go on side by side.
+missing C compiler, Python, gpg or ssh-keygen is installed on the machine itself, which takes root. Runs may go on side by side.
 END
 }
 
@@ -390,6 +390,8 @@ install_missing() {
   flock 9
   command -v cc > /dev/null || install_packages gcc libc6-dev
   command -v openssl > /dev/null || install_packages openssl
+  command -v gpg > /dev/null || install_packages gnupg
+  command -v ssh-keygen > /dev/null || install_packages openssh-client
   install_python
   install_prometheus
   install_debian_proxies

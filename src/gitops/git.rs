@@ -17,7 +17,7 @@ use tokio::sync::Mutex;
 use super::config::GitConfig;
 use super::incident::Timestamp;
 use crate::telemetry::ControllerMetrics;
-use command::Git;
+use command::{Git, advised};
 
 pub use actions::Action;
 pub use message::Message;
@@ -60,9 +60,20 @@ pub enum GitError {
         /// `symbolic link`, `submodule` or `folder`.
         kind: &'static str,
     },
+    /// There is no such branch, or no commit at all.
+    #[error("the repository has no branch `{0}`; check `git.branch`, or make its first commit")]
+    NoBranch(String),
+    /// The clone is empty still.
+    #[error("nothing was fetched from the repository yet")]
+    NotFetched,
     /// The clone lacks history.
     #[error("the clone {} is shallow; remove it, it is made again", .0.display())]
     Shallow(PathBuf),
+    /// The remote lacks history.
+    #[error(
+        "the remote repository is shallow, and a good version is looked for in its whole history; serve a whole one"
+    )]
+    ShallowRemote,
     /// The folder of the clone cannot be made.
     #[error("cannot use {}; check `state_dir`", .path.display())]
     Folder {
@@ -128,8 +139,17 @@ impl Repository {
         let Inner { git, config, .. } = &*self.0;
         // Forced into our clone alone: a branch that was rewritten is taken as it is, and pushes are never forced.
         let refspec = format!("+refs/heads/{0}:refs/heads/{0}", config.branch);
-        let fetched =
-            git.run("fetch", &["--quiet", "--no-tags", "--no-write-fetch-head", &config.url, &refspec]).await;
+        let arguments = ["--quiet", "--no-tags", "--no-write-fetch-head", &config.url, &refspec];
+        let fetched = match git.exit("fetch", &arguments).await {
+            // Git says in passing that it has left the branch as it was, and ends well.
+            Ok((0, text)) if text.contains("shallow roots are not allowed") => Err(GitError::ShallowRemote),
+            Ok((0, _)) => Ok(()),
+            Ok((_, text)) if text.contains("couldn't find remote ref") => {
+                Err(GitError::NoBranch(config.branch.clone()))
+            }
+            Ok((_, text)) => Err(GitError::Failed { what: "fetch", text: advised(text) }),
+            Err(error) => Err(error),
+        };
         self.0.metrics.set_git_unreachable(self.unreachable_for(fetched.is_ok()));
         fetched?;
         self.tip().await
@@ -150,8 +170,10 @@ impl Repository {
     /// [`GitError`] if nothing was fetched yet.
     pub async fn tip(&self) -> Result<String, GitError> {
         let branch = format!("refs/heads/{}^{{commit}}", self.0.config.branch);
-        let answer = self.0.git.text("rev-parse", &["--verify", "--quiet", &branch]).await?;
-        object_id("rev-parse", &answer)
+        match self.0.git.exit("rev-parse", &["--verify", "--quiet", &branch]).await? {
+            (0, answer) => object_id("rev-parse", &answer),
+            _ => Err(GitError::NotFetched),
+        }
     }
 
     /// Whether the clone has a commit.

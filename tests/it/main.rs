@@ -12,6 +12,7 @@ mod dashboards;
 mod deploy;
 mod documented;
 mod fleet;
+mod git;
 mod logs;
 mod models;
 mod openai;

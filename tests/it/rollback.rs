@@ -2,7 +2,7 @@
 //! `driftd controller`, and a real bare repository behind `git http-backend`. In Argo CD's place stands a small reconciler with the same
 //! two calls of its API, named as what it is.
 
-mod remote;
+pub mod remote;
 mod serving;
 mod stack;
 

@@ -84,7 +84,7 @@ impl Git {
         let output = self.output(what, arguments, environment, input).await?;
         match output.status.code() {
             Some(0) => Ok(output.stdout),
-            _ => Err(GitError::Failed { what, text: said(&output.stderr) }),
+            _ => Err(GitError::Failed { what, text: advised(said(&output.stderr)) }),
         }
     }
 
@@ -229,6 +229,20 @@ fn environment(config: &GitConfig) -> Vec<(&'static str, String)> {
 /// As a shell reads it as one word.
 fn quoted(path: &Path) -> String {
     format!("'{}'", path.display().to_string().replace('\'', r"'\''"))
+}
+
+/// With what to look at, where Git's words name no key of ours.
+pub(super) fn advised(text: String) -> String {
+    let advice = [
+        ("Authentication failed", "`git.username` and `git.token_file`"),
+        ("returned error: 403", "what `git.token_file` may do"),
+        ("Permission denied (publickey", "`git.ssh_key_file`"),
+        ("Host key verification failed", "`git.known_hosts_file`"),
+    ];
+    match advice.iter().find(|(words, _)| text.contains(words)) {
+        Some((_, what)) => format!("{text}; check {what}"),
+        None => text,
+    }
 }
 
 /// On one line, and not longer than a person reads.

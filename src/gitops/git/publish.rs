@@ -17,6 +17,11 @@ const MAX_TIME: Duration = Duration::from_mins(1);
 const BACK_OFF: Duration = Duration::from_millis(200);
 const MAX_BACK_OFF: Duration = Duration::from_secs(5);
 
+/// What a server says that could not take a push at the moment, and has nothing against it: another one holds the lock of the branch.
+const LOCKED: [&str; 2] = ["failed to update ref", "cannot lock ref"];
+/// And one whose disk is full, or that broke down in the middle.
+const BROKEN: &str = "unpacker error";
+
 /// The line does not say any more what the change was made for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Superseded(pub String);
@@ -142,7 +147,9 @@ impl Repository {
             return Ok(Attempt::Published(Published { commit, parent: tip, diff, was_there: false }));
         }
         let (is_refused, text) = match pushed {
-            Ok((code, text)) => (code != 0 && text.contains("[remote rejected]"), text),
+            Ok((code, text)) => {
+                (code != 0 && text.contains("[remote rejected]") && !text.contains(BROKEN), text)
+            }
             Err(error) => {
                 metrics.count_push(PushResult::Failed);
                 return Err(error.into());
@@ -150,8 +157,9 @@ impl Repository {
         };
         let there = there?;
         let has_moved = if change.branch.is_some() { there.is_some() } else { there.as_ref() != Some(&tip) };
+        let is_locked = LOCKED.iter().any(|words| text.contains(words));
         // Whatever the words: where the branch has moved, that was the reason.
-        if has_moved {
+        if has_moved || is_locked {
             metrics.count_push(PushResult::Race);
             return Ok(Attempt::Raced(text));
         }

@@ -1,8 +1,10 @@
 //! A bare repository behind `git http-backend`, with a password.
 
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::{Arc, Mutex};
 
 use axum::body::{Body, Bytes};
 use axum::extract::Request;
@@ -12,6 +14,7 @@ use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
 use tempfile::TempDir;
 use tokio::io::AsyncWriteExt;
+use tokio::sync::Notify;
 
 use crate::support;
 
@@ -21,6 +24,22 @@ pub const PASSWORD: &str = "not-a-secret-either";
 pub struct Remote {
     folder: TempDir,
     addr: SocketAddr,
+    trouble: Arc<Mutex<Trouble>>,
+}
+
+/// What is wrong with the server.
+#[derive(Clone, Debug, Default)]
+pub enum Trouble {
+    #[default]
+    None,
+    /// Connections are cut before anything is answered.
+    Down,
+    /// A push is taken, and the connection cut in place of the answer.
+    NoAnswer,
+    /// The same, and from then on it is down.
+    LastPush,
+    /// A push is taken once the second is notified; the first tells that it is there, and then that it was answered.
+    Held { told: Arc<Notify>, go_on: Arc<Notify> },
 }
 
 impl Remote {
@@ -28,17 +47,39 @@ impl Remote {
     pub async fn start(file: &str, text: &str) -> Self {
         let folder = TempDir::new().unwrap();
         run(folder.path(), &["init", "-q", "--bare", "-b", "main", "models.git"]);
-        run(&folder.path().join("models.git"), &["config", "http.receivepack", "true"]);
+        let bare = folder.path().join("models.git");
+        for setting in
+            ["http.receivepack", "receive.denyNonFastForwards", "receive.denyDeletes", "receive.fsckObjects"]
+        {
+            run(&bare, &["config", setting, "true"]);
+        }
         run(folder.path(), &["clone", "-q", "models.git", "people"]);
-        let root = folder.path().to_owned();
-        let addr = support::mock_model_server(move |request| answer(root.clone(), request)).await;
-        let remote = Self { folder, addr };
+        let (root, trouble) = (folder.path().to_owned(), Arc::<Mutex<Trouble>>::default());
+        let of_server = Arc::clone(&trouble);
+        let addr = support::mock_model_server(move |request| {
+            let (root, trouble) = (root.clone(), Arc::clone(&of_server));
+            async move { answer_in_trouble(root, request, &trouble).await }
+        })
+        .await;
+        let remote = Self { folder, addr, trouble };
         remote.write(file, text);
         remote
     }
 
     pub fn url(&self) -> String {
         format!("http://{}/models.git", self.addr)
+    }
+
+    /// What is wrong with the server from now on.
+    pub fn trouble(&self, trouble: Trouble) {
+        *self.trouble.lock().unwrap() = trouble;
+    }
+
+    /// What the repository runs at a push, by `sh`.
+    pub fn hook(&self, name: &str, script: &str) {
+        let path = self.path().join("hooks").join(name);
+        std::fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
     }
 
     pub fn path(&self) -> PathBuf {
@@ -55,19 +96,28 @@ impl Remote {
 
     /// As a person does it: commit and push.
     pub fn write(&self, file: &str, text: &str) {
+        self.change(|people| std::fs::write(people.join(file), text).unwrap());
+    }
+
+    /// The same, for a file that goes.
+    pub fn remove(&self, file: &str) {
+        self.change(|people| std::fs::remove_file(people.join(file)).unwrap());
+    }
+
+    fn change(&self, edit: impl FnOnce(&Path)) {
         let people = self.folder.path().join("people");
         run(&people, &["fetch", "-q"]);
         if !self.git(&["branch", "--list", "main"]).is_empty() {
             run(&people, &["checkout", "-q", "-B", "main", "origin/main"]);
         }
-        std::fs::write(people.join(file), text).unwrap();
-        run(&people, &["add", "."]);
+        edit(&people);
+        run(&people, &["add", "-A"]);
         run(&people, &["commit", "-q", "-m", "models: another version"]);
         run(&people, &["push", "-q", "origin", "HEAD:main"]);
     }
 }
 
-fn run(folder: &Path, arguments: &[&str]) -> String {
+pub fn run(folder: &Path, arguments: &[&str]) -> String {
     let output = Command::new("git")
         .current_dir(folder)
         .args(["-c", "user.name=People", "-c", "user.email=people@example.com"])
@@ -77,6 +127,38 @@ fn run(folder: &Path, arguments: &[&str]) -> String {
         .unwrap();
     assert!(output.status.success(), "git {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap().trim().to_owned()
+}
+
+async fn answer_in_trouble(root: PathBuf, request: Request, trouble: &Mutex<Trouble>) -> Response {
+    let is_push = request.uri().path().ends_with("/git-receive-pack");
+    let of_now = trouble.lock().unwrap().clone();
+    match of_now {
+        Trouble::Down => return cut(),
+        Trouble::Held { told, go_on } if is_push => {
+            told.notify_one();
+            go_on.notified().await;
+            let answer = answer(root, request).await;
+            told.notify_one();
+            return answer;
+        }
+        _ => (),
+    }
+    let answer = answer(root, request).await;
+    let after = trouble.lock().unwrap().clone();
+    match after {
+        Trouble::NoAnswer if is_push => cut(),
+        Trouble::LastPush if is_push => {
+            *trouble.lock().unwrap() = Trouble::Down;
+            cut()
+        }
+        _ => answer,
+    }
+}
+
+/// A connection that breaks off in the middle of its answer.
+fn cut() -> Response {
+    let broken = std::io::Error::other("the connection is cut");
+    Body::from_stream(futures_util::stream::iter([Err::<Bytes, _>(broken)])).into_response()
 }
 
 /// What a web server does for `git http-backend`: the request as a CGI program wants it (RFC 3875).

@@ -1,8 +1,9 @@
 //! Writing: one transaction an event, on the disk when it returns.
 
-use std::fs::File;
+use std::fs::{File, TryLockError};
 use std::path::Path;
-use std::time::Duration;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, OptionalExtension, params};
 use serde_json::Value;
@@ -14,6 +15,10 @@ use crate::baseline::schema::hex;
 
 /// Of the tables below. Another one is refused.
 const FORMAT: i64 = 1;
+
+/// How long the lock is waited for: a process that was killed leaves it, for a moment, to a child that was forked and has not begun its
+/// own program yet.
+const LOCK_PATIENCE: Duration = Duration::from_secs(2);
 
 /// The hash before the first event.
 pub(super) const NOTHING: &str = "";
@@ -72,14 +77,8 @@ impl Hashed<'_> {
 
 impl Store {
     pub(super) fn open(state_dir: &Path) -> Result<Self, JournalError> {
-        let folder = |source| JournalError::Folder { path: state_dir.to_owned(), source };
-        std::fs::create_dir_all(state_dir).map_err(folder)?;
         let path = state_dir.join(FILE);
-        let lock = File::options().create(true).append(true).open(state_dir.join("lock")).map_err(folder)?;
-        lock.try_lock().map_err(|error| match error {
-            std::fs::TryLockError::WouldBlock => JournalError::Taken { path: path.clone() },
-            std::fs::TryLockError::Error(source) => folder(source),
-        })?;
+        let lock = lock(state_dir, &path)?;
         let connection = Connection::open(&path)?;
         connection.busy_timeout(Duration::from_secs(5))?; // readers of `driftd audit`
         connection.pragma_update(None, "journal_mode", "WAL")?;
@@ -145,6 +144,24 @@ impl Store {
         )?;
         self.head = hash;
         Ok(seq)
+    }
+}
+
+/// The folder, for this process alone.
+fn lock(state_dir: &Path, path: &Path) -> Result<File, JournalError> {
+    let folder = |source| JournalError::Folder { path: state_dir.to_owned(), source };
+    std::fs::create_dir_all(state_dir).map_err(folder)?;
+    let file = File::options().create(true).append(true).open(state_dir.join("lock")).map_err(folder)?;
+    let began = Instant::now();
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(TryLockError::Error(source)) => return Err(folder(source)),
+            Err(TryLockError::WouldBlock) if began.elapsed() < LOCK_PATIENCE => {
+                sleep(Duration::from_millis(20));
+            }
+            Err(TryLockError::WouldBlock) => return Err(JournalError::Taken { path: path.to_owned() }),
+        }
     }
 }
 

@@ -84,6 +84,18 @@ async fn it_belongs_to_one_process() {
     assert!(matches!(Journal::open(folder.path()), Err(JournalError::Taken { .. })));
 }
 
+#[tokio::test]
+async fn what_a_process_has_left_that_just_ended_is_waited_for() {
+    let folder = TempDir::new().unwrap();
+    let journal = Journal::open(folder.path()).unwrap();
+    let ends = std::thread::spawn(move || {
+        std::thread::sleep(std::time::Duration::from_millis(100));
+        drop(journal);
+    });
+    Journal::open(folder.path()).unwrap();
+    ends.join().unwrap();
+}
+
 /// As somebody would who wants something not to have happened: past our triggers.
 #[track_caller]
 fn check_tampering_shows(sql: &str, expected_seq: u64) {

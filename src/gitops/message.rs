@@ -1,5 +1,7 @@
 //! What a commit says: a subject for people, two sentences why, and trailers from which everything can be read back.
 
+use std::collections::BTreeSet;
+
 use super::decide::short;
 use super::git::Message;
 use super::incident::{Incident, Origin, Plan, Recipe};
@@ -118,8 +120,10 @@ fn reason(incident: &Incident) -> String {
         Origin::Person { reason, .. } if reason.is_empty() => "asked for".to_owned(),
         Origin::Person { reason, .. } => reason.clone(),
         Origin::Alert | Origin::TakeOver => {
-            let names = incident.accusations.iter().map(|accusation| &*accusation.name);
-            names.collect::<Vec<_>>().join(", ")
+            // One alert may accuse by several windows.
+            let names: BTreeSet<&str> =
+                incident.accusations.iter().map(|accusation| &*accusation.name).collect();
+            names.into_iter().collect::<Vec<_>>().join(", ")
         }
     }
 }

@@ -10,6 +10,7 @@ mod cloudevents;
 mod crash;
 mod daemon;
 mod dashboards;
+mod demo;
 mod deploy;
 mod documented;
 mod fleet;

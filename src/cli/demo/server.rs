@@ -1,17 +1,18 @@
-//! The demo's model server: Open Inference Protocol V2 over HTTP, two versions of one model, one of them broken.
+//! The demo's model server: Open Inference Protocol V2 over HTTP, one version of a model.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 
-use axum::extract::Path;
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
 
-use super::world::{Applicant, MISEXPORTED, TRAINED};
+use super::world::{Applicant, Scorecard};
 
 /// A V2 request: one tensor a column.
 #[derive(Debug, Serialize, Deserialize)]
@@ -27,8 +28,6 @@ pub struct InferRequest {
 pub struct InferResponse {
     /// The model.
     pub model_name: String,
-    /// Its version.
-    pub model_version: String,
     /// The request's.
     pub id: String,
     /// One tensor: `default_risk`.
@@ -55,34 +54,31 @@ impl Tensor {
     }
 }
 
-/// Serves on a free port until the runtime ends; returns the port's address.
-pub async fn start() -> io::Result<SocketAddr> {
+/// Serves `model` on a free port until its task is aborted; returns the port's address, and the task.
+///
+/// # Errors
+/// If it cannot listen.
+pub async fn start(model: Scorecard) -> io::Result<(SocketAddr, JoinHandle<io::Result<()>>)> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
     let addr = listener.local_addr()?;
     let router = Router::new()
         .route("/v2/health/ready", get(|| async { Json(serde_json::json!({"ready": true})) }))
-        .route("/v2/models/credit/versions/{version}/infer", post(infer));
-    tokio::spawn(async move { axum::serve(listener, router).await });
-    Ok(addr)
+        .route("/v2/models/credit/infer", post(infer))
+        .with_state(model);
+    Ok((addr, tokio::spawn(async move { axum::serve(listener, router).await })))
 }
 
 async fn infer(
-    Path(version): Path<String>,
+    State(model): State<Scorecard>,
     Json(request): Json<InferRequest>,
 ) -> Result<Json<InferResponse>, (StatusCode, Json<Value>)> {
-    let refused = |status, text: &str| Err((status, Json(serde_json::json!({"error": text}))));
-    let scorecard = match version.as_str() {
-        "1" => TRAINED,
-        "2" => MISEXPORTED,
-        _ => return refused(StatusCode::NOT_FOUND, "no such version"),
-    };
     let Some(applicants) = rows(&request.inputs) else {
-        return refused(StatusCode::BAD_REQUEST, "columns missing or of unequal length");
+        let text = "columns missing or of unequal length";
+        return Err((StatusCode::BAD_REQUEST, Json(serde_json::json!({"error": text}))));
     };
-    let scores = applicants.iter().map(|applicant| scorecard.score(applicant).into()).collect();
+    let scores = applicants.iter().map(|applicant| model.score(applicant).into()).collect();
     Ok(Json(InferResponse {
         model_name: "credit".to_owned(),
-        model_version: version,
         id: request.id,
         outputs: vec![Tensor::column("default_risk", "FP64", scores)],
     }))

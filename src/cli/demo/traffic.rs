@@ -1,4 +1,4 @@
-//! The demo's callers: steady requests, whose applicants or whose model version change when the story says so.
+//! The demo's callers: steady requests, whose applicants change when the story says so. They call the service, whichever pod it is.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -8,9 +8,10 @@ use fastrand::Rng;
 use hdrhistogram::Histogram;
 use reqwest::Client;
 use serde_json::Value;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, watch};
 use tokio::time::{MissedTickBehavior, interval};
 
+use super::pods::Serving;
 use super::server::{InferRequest, InferResponse, Tensor};
 use super::world::Applicant;
 
@@ -28,8 +29,6 @@ pub struct Switches {
     pub income_in_cents: AtomicBool,
     /// Applicants are older.
     pub older: AtomicBool,
-    /// Requests go to version 2.
-    pub version_2: AtomicBool,
 }
 
 /// What the callers saw.
@@ -43,29 +42,35 @@ pub struct Tally {
     pub micros: Mutex<Histogram<u64>>,
 }
 
-/// Starts the callers against `base` (`http://host:port`); they end with the runtime.
-pub fn start(base: &str, seed: u64, switches: &Arc<Switches>, tally: &Arc<Tally>) {
+/// Starts the callers; they end with the runtime.
+pub fn start(serving: &watch::Receiver<Serving>, seed: u64, switches: &Arc<Switches>, tally: &Arc<Tally>) {
     let client = Client::new();
     for caller in 0..N_CALLERS {
         let rng = Rng::with_seed(seed.wrapping_add(1 + u64::from(caller)));
-        let (client, base) = (client.clone(), base.to_owned());
+        let (client, serving) = (client.clone(), serving.clone());
         let (switches, tally) = (Arc::clone(switches), Arc::clone(tally));
-        tokio::spawn(async move { call(&client, &base, rng, &switches, &tally).await });
+        tokio::spawn(async move { call(&client, &serving, rng, &switches, &tally).await });
     }
 }
 
-async fn call(client: &Client, base: &str, mut rng: Rng, switches: &Switches, tally: &Tally) {
+async fn call(
+    client: &Client,
+    serving: &watch::Receiver<Serving>,
+    mut rng: Rng,
+    switches: &Switches,
+    tally: &Tally,
+) {
     let mut ticks = interval(Duration::from_secs(1) * N_CALLERS / REQUESTS_PER_SECOND);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     for id in 0_u64.. {
         ticks.tick().await;
-        let version = if switches.version_2.load(Ordering::Relaxed) { "2" } else { "1" };
         let cents = switches.income_in_cents.load(Ordering::Relaxed);
         let older = if switches.older.load(Ordering::Relaxed) { 8.0 } else { 0.0 };
         let applicants: Vec<_> = (0..ROWS_PER_REQUEST).map(|_| Applicant::draw(&mut rng, older)).collect();
         let request = request(id, &applicants, cents);
+        let url = format!("http://{}/v2/models/credit/infer", serving.borrow().proxy);
         let start = Instant::now();
-        match infer(client, &format!("{base}/v2/models/credit/versions/{version}/infer"), &request).await {
+        match infer(client, &url, &request).await {
             Ok(n_rows) => {
                 tally.n_rows.fetch_add(n_rows as u64, Ordering::Relaxed);
                 let micros = u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX);

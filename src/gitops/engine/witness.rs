@@ -1,5 +1,5 @@
-//! Who knows whether an alert is true and a rollback has helped. In production that is Prometheus; the demo and the simulations of
-//! tests have witnesses of their own.
+//! Who knows whether an alert is true and a rollback has helped. That is Prometheus; the simulations of tests have a witness of
+//! their own.
 
 use std::time::Duration;
 

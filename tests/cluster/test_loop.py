@@ -64,6 +64,7 @@ class TheLoop(unittest.TestCase):
         self.loop.driftd("audit", "verify")
         self.assertIn(action, self.loop.driftd("audit", "rebuild", "--repo", self.loop.repository.url))
         credit.tell(load, incident)
+        self.check_that_git_heals_the_cluster(credit)
 
     def check_the_commit(self, target: Target, parent: str, incident: dict) -> None:
         commit = incident["commit"]["commit"]
@@ -74,6 +75,15 @@ class TheLoop(unittest.TestCase):
         self.assertEqual(before["spec"]["predictor"]["model"].pop("storageUri"), target.uri("2"))
         self.assertEqual(after, before)
         self.loop.git("fsck", "--strict")
+
+    def check_that_git_heals_the_cluster(self, target: Target) -> None:
+        """What somebody writes past Git does not stay."""
+        kind = "InferenceService", target.name, self.loop.namespace, "serving.kserve.io/v1beta1"
+        api = self.loop.cluster.api
+        model = lambda: api.get(*kind)["spec"]["predictor"]["model"]  # noqa: E731
+        api.merge(api.get(*kind), {"spec": {"predictor": {"model": {"storageUri": target.uri("2")}}}})
+        self.assertEqual(model()["storageUri"], target.uri("2"))
+        self.loop.wait_for("Argo CD's repair", lambda: model()["storageUri"] == target.uri("1"))
 
     def test_a_version_that_differs_as_its_baseline_says_is_left(self):
         ratings = self.started("ratings")

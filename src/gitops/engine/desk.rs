@@ -335,7 +335,7 @@ fn attach(incident: &mut Incident, alerts: &[Alert], now: Timestamp) {
             Some(known) => {
                 known.last_seen = now;
                 known.n_seen += 1;
-                known.starts_at = known.starts_at.min(alert.starts_at); // it moves to earlier when alerts merge
+                // When it began stays as it was told first: asked again, Prometheus says when it became pending.
             }
             None => incident.accusations.push(Accusation {
                 name: alert.name.clone(),

@@ -5,6 +5,7 @@ import unittest
 
 import yaml
 from loop import Loop, Target
+from rig import kserve
 from rig.cluster import shared
 from rig.load import Load
 
@@ -30,7 +31,7 @@ spec:
 class TheLoop(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        names = ("credit", "fares", "ratings", "prices", "claims", "quotes")
+        names = ("credit", "fares", "ratings", "prices", "claims", "quotes", "orders")
         cls.loop = Loop(shared(), dict.fromkeys(names, "Standard"))
         cls.addClassCleanup(cls.loop.stop)
 
@@ -123,16 +124,24 @@ class TheLoop(unittest.TestCase):
             prices.wait_served("3")
         self.assertEqual(self.loop.git("log", "-1", "--format=%H", "main", "--", prices.file), newer)
 
-    def test_a_sync_that_never_ends_and_one_that_is_off_are_told_with_the_command_that_helps(self):
-        argocd, claims, quotes = self.loop.argocd, self.started("claims"), self.started("quotes", automated=False)
-        with claims.load(rate=20, n_rows=5) as load, quotes.load(rate=20, n_rows=5) as other:
+    def test_what_hangs_is_told_with_what_hangs_and_nothing_is_forced(self):
+        """A sync that never ends, one that is switched off, and a good version whose new pods never become ready."""
+        argocd, claims, quotes, orders = self.loop.argocd, self.started("claims"), self.started("quotes", automated=False), self.started("orders")
+        with claims.load(rate=20, n_rows=5) as load, quotes.load(rate=20, n_rows=5) as other, orders.load(rate=20, n_rows=5) as third:
             self.bad_version("claims", load, check=STUCK)
             _, deployed = self.bad_version("quotes", other)
-            stuck, off = claims.wait_incident("NEEDS_HUMAN"), quotes.wait_incident("NEEDS_HUMAN")
+            self.bad_version("orders", third)
+            models = self.loop.cluster.models / "models/orders"
+            (models / "1").rename(models / "gone")
+            stuck, off, hung = (target.wait_incident("NEEDS_HUMAN") for target in (claims, quotes, orders))
             self.assertIn("`argocd app terminate-op claims`", stuck["reason"])
             self.assertIn(f"`argocd app sync quotes --revision {off['commit']['commit']}`", off["reason"])
-            # Both commits are made, and nobody has touched the cluster.
-            for target in (claims, quotes):
+            print(f"\nhung: {hung['reason']}", flush=True)
+            # Old pods serve, so that KServe calls it ready.
+            self.assertIn("KServe says Ready=True", hung["reason"])
+            self.assertTrue(kserve.ready(self.loop.cluster.api, self.loop.namespace, "orders"))
+            # The commits are made, and nobody has touched the cluster.
+            for target in (claims, quotes, orders):
                 self.assertEqual(target.versions(), {"2"})
                 self.assertEqual(len(target.commits()), 3)
             self.assertEqual(argocd.status("claims")["operationState"]["phase"], "Running")

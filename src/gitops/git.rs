@@ -21,7 +21,7 @@ use command::{Git, advised};
 
 pub use actions::Action;
 pub use message::Message;
-pub use publish::{Change, Make, PublishError, Published, Superseded};
+pub use publish::{Change, Hold, Make, PublishError, Published, Superseded};
 pub use read::Version;
 
 /// Why Git did not do it.

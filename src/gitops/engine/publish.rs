@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use chrono::Utc;
+use futures_util::future::BoxFuture;
 use tokio::time::sleep;
 
 use super::super::forge::Look;
-use super::super::git::{Change, Make, Message, PublishError, Superseded};
+use super::super::git::{Change, Hold, Make, PublishError, Superseded};
 use super::super::incident::{CommitRecord, Incident, Plan, Recipe, State};
 use super::super::manifest::{self, Selector};
 use super::super::message::{self, Purpose};
@@ -21,15 +22,13 @@ const PULL_REQUEST_EVERY: Duration = Duration::from_secs(10);
 pub async fn commit(context: &Context, incident: &Incident) -> Turn {
     let Some(plan) = &incident.plan else { return no_plan() };
     loop {
-        // A pause that came in the meantime holds, and the decision with it.
-        if let Some(why) = paused(context, incident).await {
-            return Turn::to(State::Suppressed, format!("pause: {why}"));
-        }
         let error = match publish_traffic(context, incident, plan, None).await {
             Ok(commit) => return pushed(context, incident, commit),
             Err(PublishError::Superseded(found)) => {
                 return Turn::to(State::Superseded, format!("the line has changed meanwhile: {found}"));
             }
+            // A pause that came in the meantime holds, and the decision with it.
+            Err(PublishError::Held(why)) => return Turn::to(State::Suppressed, format!("pause: {why}")),
             Err(PublishError::Rejected(text)) if context.forge.is_some() => {
                 return Turn::to(State::PrOpen, format!("the remote refuses the push ({text})"));
             }
@@ -50,14 +49,6 @@ fn no_plan() -> Turn {
     Turn::to(State::NeedsHuman, "there is no plan to act on; this is a bug")
 }
 
-async fn paused(context: &Context, incident: &Incident) -> Option<String> {
-    let tip = match context.repository.tip().await {
-        Ok(tip) => tip,
-        Err(error) => return Some(format!("the pause file cannot be read: {}", chain(&error))),
-    };
-    context.book.paused(context, &tip, &incident.service, Utc::now()).await
-}
-
 fn pushed(context: &Context, incident: &Incident, commit: CommitRecord) -> Turn {
     context.measure.committed(incident, commit.pushed_at);
     Turn::to(State::Pushed, format!("{} is on {}", commit.commit, context.config.git.branch))
@@ -76,22 +67,30 @@ async fn publish_traffic(
         manifest::splice(bytes, document, &plan.edits).map_err(|error| Superseded(chain(&error)))
     };
     let message = message::of(context.config.cluster.as_str(), incident, plan, Purpose::Traffic);
-    publish(context, plan, &plan.action.of_commit(1), &message, &make, plan.edits.len(), branch).await
+    let id = plan.action.of_commit(1);
+    let n_lines = plan.edits.len();
+    let hold = Pause { context, incident };
+    let change =
+        Change { id: &id, file: &plan.file, message: &message, make: &make, hold: &hold, n_lines, branch };
+    publish(context, &change).await
 }
 
-async fn publish(
-    context: &Context,
-    plan: &Plan,
-    id: &str,
-    message: &Message,
-    make: &Make<'_>,
-    n_lines: usize,
-    branch: Option<&str>,
-) -> Result<CommitRecord, PublishError> {
-    let change = Change { id, file: &plan.file, message, make, n_lines, branch };
-    let published = context.repository.publish(&change, &context.measure.metrics).await?;
+/// A pause, in the repository or of the API.
+struct Pause<'a> {
+    context: &'a Context,
+    incident: &'a Incident,
+}
+
+impl Hold for Pause<'_> {
+    fn why<'a>(&'a self, tip: &'a str) -> BoxFuture<'a, Option<String>> {
+        Box::pin(self.context.book.paused(self.context, tip, &self.incident.service, Utc::now()))
+    }
+}
+
+async fn publish(context: &Context, change: &Change<'_>) -> Result<CommitRecord, PublishError> {
+    let published = context.repository.publish(change, &context.measure.metrics).await?;
     Ok(CommitRecord {
-        id: id.to_owned(),
+        id: change.id.to_owned(),
         commit: published.commit,
         parent: published.parent,
         diff: published.diff,
@@ -154,6 +153,7 @@ async fn step_pull_request(
                 PublishError::Superseded(found) => {
                     Ok(Some(Turn::to(State::Superseded, format!("the line has changed meanwhile: {found}"))))
                 }
+                PublishError::Held(why) => Ok(Some(Turn::to(State::Suppressed, format!("pause: {why}")))),
                 PublishError::Rejected(text) => Ok(Some(Turn::to(
                     State::NeedsHuman,
                     format!("the remote refuses the branch {branch}: {text}"),
@@ -247,7 +247,11 @@ async fn step_clean_up(context: &Context, incident: &Incident, plan: &Plan) -> R
     };
     let n_lines = count_lines(context, plan, &make).await?;
     let message = message::of(context.config.cluster.as_str(), incident, plan, Purpose::CleanUp);
-    match publish(context, plan, &plan.action.of_commit(2), &message, &make, n_lines, None).await {
+    let id = plan.action.of_commit(2);
+    let hold = Pause { context, incident };
+    let (file, message) = (&*plan.file, &message);
+    let change = Change { id: &id, file, message, make: &make, hold: &hold, n_lines, branch: None };
+    match publish(context, &change).await {
         Ok(commit) => {
             Ok(Turn::to(State::Recovered, "the model is well, and the canary is out of the manifest")
                 .with(move |incident| incident.cleanup = Some(commit)))
@@ -256,6 +260,7 @@ async fn step_clean_up(context: &Context, incident: &Incident, plan: &Plan) -> R
             State::Recovered,
             format!("the model is well; somebody else has cleaned up ({found})"),
         )),
+        Err(PublishError::Held(why)) => Err(format!("pause: {why}")),
         Err(PublishError::Rejected(text)) => Err(format!("the remote refuses the push: {text}")),
         Err(PublishError::Failed(error)) => Err(chain(&error)),
     }

@@ -3,6 +3,7 @@
 
 use std::time::{Duration, Instant};
 
+use futures_util::future::BoxFuture;
 use tokio::time::sleep;
 
 use super::{GitError, Message, Repository};
@@ -29,6 +30,12 @@ pub struct Superseded(pub String);
 /// From what a file says to what it is to say.
 pub type Make<'a> = dyn Fn(&[u8]) -> Result<Vec<u8>, Superseded> + Sync + 'a;
 
+/// What may forbid a change. It is asked on every new tip, as a pause may have come with it.
+pub trait Hold: Sync {
+    /// Why nothing is to be written on top of this commit; `None`: it may be.
+    fn why<'a>(&'a self, tip: &'a str) -> BoxFuture<'a, Option<String>>;
+}
+
 /// A change of one file.
 pub struct Change<'a> {
     /// Its id in the trailers: there is one commit of that name at most.
@@ -39,6 +46,8 @@ pub struct Change<'a> {
     pub message: &'a Message,
     /// From what the file says at the tip to what it is to say.
     pub make: &'a Make<'a>,
+    /// What forbids it at the tip.
+    pub hold: &'a dyn Hold,
     /// How many lines that changes, or takes away.
     pub n_lines: usize,
     /// A branch of its own, for a pull request; absent: the branch itself.
@@ -64,6 +73,9 @@ pub enum PublishError {
     /// Somebody has changed the line.
     #[error("the line has changed: {0}")]
     Superseded(String),
+    /// It is forbidden where it would be written.
+    #[error("held back: {0}")]
+    Held(String),
     /// The remote refuses it, and will do so again: a hook, a protected branch, a signature it wants.
     #[error("the remote refuses the push: {0}")]
     Rejected(String),
@@ -127,6 +139,9 @@ impl Repository {
                 let (commit, parent) = (found.commit, found.parent);
                 return Ok(Attempt::Published(Published { commit, parent, diff, was_there: true }));
             }
+        }
+        if let Some(why) = change.hold.why(&tip).await {
+            return Err(PublishError::Held(why));
         }
         let began = Instant::now();
         let gone = || PublishError::Superseded(format!("{} is not there any more", change.file));

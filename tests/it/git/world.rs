@@ -4,10 +4,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use driftd::gitops::config::{Author, GitConfig};
-use driftd::gitops::git::{Change, Message, PublishError, Published, Repository, Superseded};
+use driftd::gitops::git::{Change, Hold, Message, PublishError, Published, Repository, Superseded};
 use driftd::gitops::incident::Edit;
 use driftd::gitops::manifest::splice;
 use driftd::telemetry::ControllerMetrics;
+use futures_util::future::BoxFuture;
 use prometheus::Registry;
 use tempfile::TempDir;
 
@@ -17,6 +18,15 @@ pub const FILE: &str = "credit.yaml";
 pub const ID: &str = "rb-0123456789abcdef-1";
 /// Lines that others edit beside the model's.
 pub const N_NOTES: usize = 25;
+
+/// Nothing is paused.
+struct Free;
+
+impl Hold for Free {
+    fn why<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Option<String>> {
+        Box::pin(std::future::ready(None))
+    }
+}
 
 pub fn uri(version: u8) -> String {
     format!("s3://models/credit/{version}")
@@ -104,7 +114,8 @@ impl World {
             body: "By a test.".to_owned(),
             trailers: vec![("Drift-Action", "rollback".to_owned()), ("Drift-Action-Id", ID.to_owned())],
         };
-        let change = Change { id: ID, file: FILE, message: &message, make: &make, n_lines: 1, branch: None };
+        let (message, make, hold) = (&message, &make, &Free);
+        let change = Change { id: ID, file: FILE, message, make, hold, n_lines: 1, branch: None };
         repository.publish(&change, &self.metrics).await
     }
 

@@ -104,6 +104,24 @@ pub fn choose(runs: &[Run], ledger: &Ledger, policy: &Policy, now: Timestamp) ->
     choice
 }
 
+/// The version that a person names: theirs to decide, be it old, without a verdict, or left before. It has stood there, though, so that a
+/// slip of the pen is not committed, and means tomorrow what it means today.
+pub fn named(runs: &[Run], ledger: &Ledger, uri: &str) -> Choice {
+    let mut choice = Choice::default();
+    match runs.iter().find(|run| run.value == uri && !uri.is_empty()) {
+        None => choice.refused.push(format!("{uri:?}: has never stood there")),
+        Some(_) if is_mutable(uri) => {
+            choice.refused.push(format!("{uri}: may mean another model tomorrow; pin the version"));
+        }
+        Some(run) => choice.candidates.push(Candidate {
+            uri: uri.to_owned(),
+            commit: run.introduced_by.clone(),
+            verdict: ledger.good.get(uri).cloned(),
+        }),
+    }
+    choice
+}
+
 fn never(run: &Run, ledger: &Ledger, policy: &Policy, depth: usize, now: Timestamp) -> Option<String> {
     if run.value.is_empty() {
         return Some("is empty".to_owned());

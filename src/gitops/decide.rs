@@ -12,6 +12,9 @@ use super::target::ServiceName;
 pub struct Situation<'a> {
     /// Now.
     pub now: Timestamp,
+    /// When what is decided on began: who else was accused is looked for from a while before that on, so that what came late, all of it
+    /// at once, counts, and what fires for days does not.
+    pub began: Timestamp,
     /// Which service.
     pub service: &'a ServiceName,
     /// What is to be done.
@@ -187,7 +190,7 @@ fn circuit(situation: &Situation<'_>, policy: &Policy) -> Result<String, String>
             opened.format("%FT%TZ")
         ));
     }
-    let n_accused = accused_lately(situation.accused, situation.now, policy);
+    let n_accused = accused_lately(situation.accused, situation.began, policy);
     let limit = circuit_limit(situation.n_targets, policy);
     if n_accused >= limit {
         return Err(format!(
@@ -203,9 +206,9 @@ pub fn is_circuit_open(opened: Option<Timestamp>, now: Timestamp, policy: &Polic
     opened.is_some_and(|at| is_within(at, now, policy.circuit_open.0))
 }
 
-/// How many distinct services were accused within the window.
-pub fn accused_lately(accused: &[(ServiceName, Timestamp)], now: Timestamp, policy: &Policy) -> usize {
-    let lately = accused.iter().filter(|(_, at)| is_within(*at, now, policy.circuit_window.0));
+/// How many distinct services were accused within the window before `began`, and since.
+pub fn accused_lately(accused: &[(ServiceName, Timestamp)], began: Timestamp, policy: &Policy) -> usize {
+    let lately = accused.iter().filter(|(_, at)| is_within(*at, began, policy.circuit_window.0));
     lately.map(|(service, _)| service).collect::<BTreeSet<_>>().len()
 }
 

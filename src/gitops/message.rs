@@ -105,7 +105,7 @@ fn why(incident: &Incident, plan: &Plan) -> String {
 
 fn what(plan: &Plan) -> &'static str {
     match plan.recipe {
-        Recipe::Uri => "This puts the version before it back, and changes nothing else.",
+        Recipe::Uri => "This puts an earlier version back, and changes nothing else.",
         Recipe::KnativeCanary => {
             "This leads all traffic to the stable version; a second commit drops the percent once that is safe."
         }

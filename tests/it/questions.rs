@@ -163,6 +163,10 @@ async fn an_accusation_is_confirmed_by_what_fires_and_by_what_stands_behind_it()
     assert_eq!(firing.len(), 1);
     assert_eq!((firing[0].name.as_str(), firing[0].labels["version"].as_str()), ("DriftdModelDrift", "v2"));
     assert!((Utc::now() - firing[0].active_at).num_seconds() < 60);
+    let accused = rig.client.accused_services().await.unwrap();
+    assert_eq!(accused.len(), 1);
+    assert_eq!(accused[0].0, rig.service);
+    assert!((accused[0].1 - firing[0].active_at).num_seconds().abs() <= 1, "{accused:?}");
     let measured = &rig.client.measured(&rig.service, "v2").await.unwrap()[0];
     assert_eq!(measured.to_string(), "score psi=0.410 threshold=0.250 window=5m samples=5120");
 

@@ -40,6 +40,7 @@ fn check(change: impl FnOnce(&mut Situation<'_>, &mut Plan, &mut Policy), expect
     let mut policy = Policy::default();
     let mut situation = Situation {
         now: at(10_010),
+        began: at(10_010),
         service: &service,
         plan: &plan,
         origin: &Origin::Alert,
@@ -104,7 +105,12 @@ fn many_services_at_once_open_the_circuit() {
     // Of a hundred, three are a coincidence.
     check(|now, _, _| (now.accused, now.n_targets) = (Box::leak(Box::new(accused.clone())), 100), "commit");
     let long_ago = accused.clone().map(|(service, _)| (service, at(9_000)));
-    check(|now, _, _| now.accused = Box::leak(Box::new(long_ago)), "commit");
+    check(|now, _, _| now.accused = Box::leak(Box::new(long_ago.clone())), "commit");
+    // They began together, and are told of late: by an Alertmanager that was away.
+    check(
+        |now, _, _| (now.accused, now.began) = (Box::leak(Box::new(long_ago)), at(9_010)),
+        "suppress: circuit",
+    );
     check(|now, _, _| now.circuit_opened = Some(at(10_000)), "suppress: circuit");
     check(|now, _, _| now.circuit_opened = Some(at(9_900)), "commit");
 }

@@ -114,8 +114,9 @@ impl EngineHandle {
         }
         // All of them first: what decides on one has to know of the others, and begins at once.
         for ((service, _), alerts) in &accused {
-            if alerts.iter().any(Alert::is_firing) {
-                self.context.book.accuse(service, Utc::now()).await;
+            let since = alerts.iter().filter(|alert| alert.is_firing()).map(|alert| alert.starts_at).max();
+            if let Some(since) = since {
+                self.context.book.accuse(service, since.min(Utc::now())).await;
             }
         }
         for ((service, version), alerts) in accused {

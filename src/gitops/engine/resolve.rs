@@ -6,7 +6,7 @@ use chrono::Utc;
 use tokio::time::sleep;
 
 use super::super::artifact::{self, Artifact};
-use super::super::choose::{Candidate, choose};
+use super::super::choose::{Candidate, Run, choose, named};
 use super::super::config::TargetConfig;
 use super::super::git::{Action, GitError, Version};
 use super::super::history::{changed_together, runs, value_of};
@@ -97,10 +97,9 @@ async fn plan(context: &Context, incident: &Incident) -> Result<Plan, NoPlan> {
     let recipe = recipe(context, incident, &located.service, &accused).await;
     let good = match recipe {
         Recipe::StandardCanary => stable(&located.service)?,
-        Recipe::Uri | Recipe::KnativeCanary => match asked_for(incident) {
-            Some(uri) => Candidate { uri, commit: String::new(), verdict: None },
-            None => good(context, incident, &runs, recipe, &Past(&actions)).await?,
-        },
+        Recipe::Uri | Recipe::KnativeCanary => {
+            good(context, incident, &runs, recipe, &Past(&actions)).await?
+        }
     };
     if good.uri == accused.uri {
         return Err(Turn::to(State::Superseded, format!("{} is what stands there", good.uri)).into());
@@ -215,9 +214,9 @@ async fn recipe(context: &Context, incident: &Incident, service: &Service, accus
     if rolled_out.is_some_and(|uri| uri == accused.uri) { Recipe::Uri } else { Recipe::KnativeCanary }
 }
 
-fn asked_for(incident: &Incident) -> Option<String> {
+fn asked_for(incident: &Incident) -> Option<&str> {
     match &incident.origin {
-        Origin::Person { to, .. } => to.clone(),
+        Origin::Person { to, .. } => to.as_deref(),
         Origin::Alert | Origin::TakeOver => None,
     }
 }
@@ -231,20 +230,30 @@ fn stable(service: &Service) -> Result<Candidate, NoPlan> {
 async fn good(
     context: &Context,
     incident: &Incident,
-    runs: &[super::super::choose::Run],
+    runs: &[Run],
     recipe: Recipe,
     past: &Past<'_>,
 ) -> Result<Candidate, NoPlan> {
     let mut ledger = context.book.ledger(&incident.service).await;
     past.deny(&incident.service, &mut ledger);
+    let asked = asked_for(incident);
     if recipe == Recipe::KnativeCanary {
         // It serves the rest of the traffic: it is there, and there is no other choice.
         let before = runs.get(1).filter(|run| !run.value.is_empty());
         let before = before.ok_or_else(|| human("the canary has no version before it"))?;
+        if asked.is_some_and(|uri| uri != before.value) {
+            return Err(human(format!(
+                "a canary is only taken back to what serves beside it, {}",
+                before.value
+            )));
+        }
         let verdict = ledger.good.get(&before.value).cloned();
         return Ok(Candidate { uri: before.value.clone(), commit: before.introduced_by.clone(), verdict });
     }
-    let choice = choose(runs, &ledger, &context.config.policy, Utc::now());
+    let choice = match asked {
+        Some(uri) => named(runs, &ledger, uri),
+        None => choose(runs, &ledger, &context.config.policy, Utc::now()),
+    };
     let mut refused = choice.refused;
     for candidate in choice.candidates {
         if !context.config.policy.check_artifacts {

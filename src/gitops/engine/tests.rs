@@ -147,6 +147,26 @@ async fn a_pause_in_git_holds_and_so_does_one_that_nobody_can_read() {
     }
 }
 
+/// Between our fetch and our push.
+const PAUSE_MEANWHILE: &str = "[ ! -e paused.index ] || exit 0
+unset GIT_QUARANTINE_PATH GIT_OBJECT_DIRECTORY GIT_ALTERNATE_OBJECT_DIRECTORIES
+export GIT_INDEX_FILE=paused.index GIT_AUTHOR_NAME=ann GIT_AUTHOR_EMAIL=a@example.com GIT_COMMITTER_NAME=ann GIT_COMMITTER_EMAIL=a@example.com
+git read-tree main
+blob=$(echo 'paused: true' | git hash-object -w --stdin)
+git update-index --add --cacheinfo 100644,$blob,.drift/pause.yaml
+git update-ref refs/heads/main $(git commit-tree -p main -m pause $(git write-tree))";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pause_that_comes_while_it_pushes_holds() {
+    let world = World::start(|_| ()).await;
+    world.deploy(2);
+    world.hook(PAUSE_MEANWHILE);
+    world.accuse(2).await;
+    check_state(&world.ended().await, State::Suppressed, "pause");
+    assert!(world.remote().join("paused.index").exists(), "it came by our push");
+    assert_eq!(world.n_ours(), 0);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_unverified_version_waits_for_a_person() {
     let world = World::start(|config| config.policy.unverified = Unverified::Approve).await;
@@ -185,8 +205,26 @@ async fn a_person_asks_and_is_named() {
     world.handle.roll_back(ask.clone()).await.unwrap();
     check_state(&world.ended().await, State::Recovered, "");
     assert!(world.message().contains("Drift-Requested-By: ann") && world.message().contains("complaints"));
-    let nowhere = RollbackAsk { service: "prod/unknown".parse().unwrap(), ..ask };
+    let nowhere = RollbackAsk { service: "prod/unknown".parse().unwrap(), ..ask.clone() };
     assert!(matches!(world.handle.roll_back(nowhere).await, Err(Refused::NotFound(_))));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_person_gets_no_version_that_has_never_stood_there() {
+    let world = World::start(|_| ()).await;
+    world.deploy(2);
+    for to in ["s3://models/credit/99", "", "s3://models/credit/1\nx: y"] {
+        let ask = RollbackAsk {
+            service: world::service(),
+            to: Some(to.into()),
+            reason: String::new(),
+            by: "ann".into(),
+            is_dry_run: true,
+        };
+        world.handle.roll_back(ask).await.unwrap();
+        check_state(&world.ended().await, State::NeedsHuman, "has never stood there");
+    }
+    assert_eq!(world.n_ours(), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -215,7 +253,8 @@ async fn a_remote_that_refuses_is_told_word_for_word() {
 async fn many_services_at_once_are_an_event_of_data() {
     let world = World::start(|_| ()).await;
     world.deploy(2);
-    world.facts(|facts| facts.others = (0..3).map(|idx| format!("prod/m{idx}").parse().unwrap()).collect());
+    let other = |idx| (format!("prod/m{idx}").parse().unwrap(), chrono::Utc::now());
+    world.facts(|facts| facts.others = (0..3).map(other).collect());
     world.accuse(2).await;
     check_state(&world.ended().await, State::Suppressed, "circuit");
     assert_eq!(world.n_commits(), 2);

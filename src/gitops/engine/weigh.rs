@@ -54,8 +54,11 @@ async fn decision(context: &Context, incident: &Incident, plan: &Plan) -> Result
     let paused = context.book.paused(context, &tip, &incident.service, now).await;
     let accused = accused(context, &incident.service, now).await;
     let circuit_opened = context.book.circuit_opened().await;
+    let began = incident.accusations.iter().map(|accusation| accusation.starts_at).max();
+    let began = began.unwrap_or(now).min(now);
     let situation = Situation {
         now,
+        began,
         service: &incident.service,
         plan,
         origin: &incident.origin,
@@ -72,14 +75,17 @@ async fn decision(context: &Context, incident: &Incident, plan: &Plan) -> Result
     };
     let policy = &context.config.policy;
     let (decision, answers) = decide(&situation, policy);
-    let n_accused = accused_lately(&accused, now, policy);
-    if !is_circuit_open(circuit_opened, now, policy)
-        && n_accused >= circuit_limit(context.config.targets.len(), policy)
-    {
-        context.book.open_circuit(context, now, n_accused).await;
-    }
-    for answer in answers.iter().filter(|answer| !answer.passes) {
-        context.measure.gate_denied(&answer.gate);
+    let n_accused = accused_lately(&accused, began, policy);
+    // A person who only asks changes nothing.
+    if decision != Decision::DryRun {
+        if !is_circuit_open(circuit_opened, now, policy)
+            && n_accused >= circuit_limit(context.config.targets.len(), policy)
+        {
+            context.book.open_circuit(context, now, n_accused).await;
+        }
+        for answer in answers.iter().filter(|answer| !answer.passes) {
+            context.measure.gate_denied(&answer.gate);
+        }
     }
     context.measure.budgets(&done, policy, now);
     let turn = match decision {
@@ -98,12 +104,12 @@ fn would_be(plan: &Plan) -> String {
     format!("would have changed {}: {}", plan.file, edits.collect::<Vec<_>>().join(", "))
 }
 
-/// Which services are accused: those that came in, and those whose alerts are pending or firing in Prometheus without having come yet,
-/// so that the first of many is not acted on as if it were alone.
+/// Which services are accused, and since when: those that came in, and those whose alerts are pending or firing in Prometheus without
+/// having come yet, so that the first of many is not acted on as if it were alone.
 async fn accused(context: &Context, service: &ServiceName, now: Timestamp) -> Vec<(ServiceName, Timestamp)> {
     let mut accused = context.book.accused().await;
     match context.witness.accused_services().await {
-        Ok(services) => accused.extend(services.into_iter().map(|service| (service, now))),
+        Ok(services) => accused.extend(services),
         Err(error) => tracing::warn!(error, "Prometheus does not say who else is accused"),
     }
     accused.push((service.clone(), now));

@@ -7,7 +7,7 @@ use futures_util::future::BoxFuture;
 
 use super::super::alert::Alert;
 use super::super::incident::Timestamp;
-use super::super::prometheus::{Answer, Prometheus, ServingVersion, matcher};
+use super::super::prometheus::{Answer, Prometheus, ServingVersion};
 use super::super::target::ServiceName;
 use crate::net::chain;
 
@@ -49,7 +49,7 @@ pub trait Witness: Send + Sync {
     fn serving<'a>(&'a self, service: &'a ServiceName) -> BoxFuture<'a, Result<Vec<ServingVersion>, String>>;
 
     /// Services with alerts that ask for a rollback, also with those that do not fire yet.
-    fn accused_services(&self) -> BoxFuture<'_, Result<Vec<ServiceName>, String>>;
+    fn accused_services(&self) -> BoxFuture<'_, Result<Vec<(ServiceName, Timestamp)>, String>>;
 
     /// Alerts that fire and ask for a rollback.
     fn firing(&self) -> BoxFuture<'_, Result<Vec<Alert>, String>>;
@@ -93,17 +93,8 @@ impl Witness for Prometheus {
         Box::pin(async { Self::serving(self, service).await.map_err(|error| chain(&error)) })
     }
 
-    fn accused_services(&self) -> BoxFuture<'_, Result<Vec<ServiceName>, String>> {
-        Box::pin(async {
-            let selector = format!("ALERTS{{{}}}", matcher("driftd_action", "=", "rollback"));
-            let query = format!("group by (namespace, inferenceservice) ({selector})");
-            let found = self.query(&query).await.map_err(|error| chain(&error))?;
-            let name = |namespace, name| ServiceName::new(namespace, name).ok();
-            Ok(found
-                .iter()
-                .filter_map(|each| name(each.label("namespace"), each.label("inferenceservice")))
-                .collect())
-        })
+    fn accused_services(&self) -> BoxFuture<'_, Result<Vec<(ServiceName, Timestamp)>, String>> {
+        Box::pin(async { Self::accused_services(self).await.map_err(|error| chain(&error)) })
     }
 
     fn firing(&self) -> BoxFuture<'_, Result<Vec<Alert>, String>> {

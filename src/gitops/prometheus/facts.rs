@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta};
 
-use super::{Prometheus, PrometheusError, Sample, matcher, selector, unix};
+use super::{Prometheus, PrometheusError, ROLLBACK, Sample, matcher, selector, unix};
 use crate::gitops::incident::Timestamp;
 use crate::gitops::target::ServiceName;
 
@@ -131,6 +131,22 @@ impl Prometheus {
         window: Duration,
     ) -> Found<Option<Timestamp>> {
         Ok(self.seen(service, version, window).await?.map(|seen| seen.first))
+    }
+
+    /// Services with an alert that asks for a rollback, pending or firing, and since when.
+    ///
+    /// # Errors
+    /// [`PrometheusError`].
+    pub async fn accused_services(&self) -> Found<Vec<(ServiceName, Timestamp)>> {
+        let of = matcher(ROLLBACK.0, "=", ROLLBACK.1);
+        // Its value is when the alert became active.
+        let query = format!("max by (namespace, inferenceservice) (ALERTS_FOR_STATE{{{of}}})");
+        let read = |sample: &Sample| {
+            let service =
+                ServiceName::new(sample.label("namespace"), sample.label("inferenceservice")).ok()?;
+            Some((service, moment(sample.value)?))
+        };
+        Ok(self.query(&query).await?.iter().filter_map(read).collect())
     }
 
     /// How far its predictions are from its baseline now, the farthest over its threshold first.

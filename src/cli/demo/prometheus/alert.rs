@@ -122,15 +122,17 @@ impl Rule {
         self.active.iter().filter_map(firing).collect()
     }
 
-    /// The series `ALERTS`.
+    /// The series `ALERTS` and `ALERTS_FOR_STATE`.
     pub fn series(&self) -> Vec<Reading> {
-        let reading = |(labels, active): (&Labels, &Active)| {
+        let readings = |(labels, active): (&Labels, &Active)| {
+            let since = active.since as f64 / 1000.0;
+            let for_state = ("ALERTS_FOR_STATE".to_owned(), labels.clone(), since);
             let state = if active.fired_at.is_some() { "firing" } else { "pending" };
             let mut labels = labels.clone();
             labels.insert("alertstate".to_owned(), state.to_owned());
-            ("ALERTS".to_owned(), labels, 1.0)
+            [("ALERTS".to_owned(), labels, 1.0), for_state]
         };
-        self.active.iter().map(reading).collect()
+        self.active.iter().flat_map(readings).collect()
     }
 }
 

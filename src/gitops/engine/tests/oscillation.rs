@@ -167,6 +167,7 @@ impl Simulated {
         };
         let situation = Situation {
             now: self.now,
+            began: self.now,
             service: &service,
             plan: &plan,
             origin: &Origin::Alert,

@@ -63,7 +63,7 @@ pub struct Facts {
     /// What pods serve; `None`: what the manifest says.
     pub serves: Option<String>,
     /// Who else is accused.
-    pub others: Vec<ServiceName>,
+    pub others: Vec<(ServiceName, Timestamp)>,
 }
 
 struct StandInWitness {
@@ -137,7 +137,7 @@ impl Witness for StandInWitness {
         Box::pin(ready(Ok(vec![serving])))
     }
 
-    fn accused_services(&self) -> BoxFuture<'_, Result<Vec<ServiceName>, String>> {
+    fn accused_services(&self) -> BoxFuture<'_, Result<Vec<(ServiceName, Timestamp)>, String>> {
         Box::pin(ready(Ok(self.facts().others)))
     }
 

@@ -56,7 +56,11 @@ pub fn of(cluster: &str, incident: &Incident, plan: &Plan, purpose: Purpose) -> 
         Recipe::StandardCanary => "standard_canary",
     };
     trailers.push(("Drift-File", plan.file.clone()));
-    trailers.push(("Drift-Field", plan.edits.first().map(|edit| edit.path.clone()).unwrap_or_default()));
+    trailers.extend(plan.edits.iter().map(|edit| ("Drift-Field", edit.path.clone())));
+    if let (Recipe::KnativeCanary | Recipe::StandardCanary, Some(percent)) = (plan.recipe, plan.edits.first())
+    {
+        trailers.push(("Drift-From-Percent", percent.from.clone()));
+    }
     trailers.push(("Drift-Recipe", recipe.to_owned()));
     if !plan.good_commit.is_empty() {
         trailers.push(("Drift-Good-Commit", plan.good_commit.clone()));

@@ -237,6 +237,10 @@ async fn a_live_knative_canary_is_stopped_by_percent_0_and_its_uri_at_once() {
     assert!(world.manifest().contains("credit/1"));
     let diff = incident.commit.unwrap().diff;
     assert_eq!(diff.lines().count(), 4, "two lines: {diff}");
+    // Whoever takes over reads the same plan in Git.
+    let actions = world.handle.context().repository.actions(&world.tip(), 10).await.unwrap();
+    let (read_back, _) = actions[0].as_plan().unwrap();
+    assert_eq!(read_back.edits, incident.plan.unwrap().edits);
 }
 
 #[tokio::test(flavor = "multi_thread")]

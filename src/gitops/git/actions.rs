@@ -131,7 +131,16 @@ impl Action {
             "standard_canary" => Recipe::StandardCanary,
             _ => return None,
         };
-        let (file, path) = (text("Drift-File")?, text("Drift-Field")?);
+        let fields = self.trailers.get("Drift-Field")?;
+        let field = |idx: usize| fields.get(idx).map(|field| decoded(field));
+        let uri = |idx| Some(Edit { path: field(idx)?, from: bad_uri.clone(), to: good_uri.clone() });
+        let percent =
+            || Some(Edit { path: field(0)?, from: text("Drift-From-Percent")?, to: "0".to_owned() });
+        let edits = match recipe {
+            Recipe::Uri => vec![uri(0)?],
+            Recipe::KnativeCanary => vec![percent()?, uri(1)?],
+            Recipe::StandardCanary => vec![percent()?],
+        };
         let commit = CommitRecord {
             id,
             commit: self.commit.clone(),
@@ -141,10 +150,10 @@ impl Action {
         };
         let plan = Plan {
             action,
-            file,
+            file: text("Drift-File")?,
             document: 0,
             found_by: "index".to_owned(),
-            edits: vec![Edit { path, from: bad_uri.clone(), to: good_uri.clone() }],
+            edits,
             recipe,
             component,
             bad_uri,

@@ -7,7 +7,7 @@ use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_enco
 /// A trailer for people at most, in bytes.
 const MAX_SHOWN_BYTES: usize = 256;
 /// From these an action is read back, so they are never cut.
-const READ_BACK: [&str; 10] = [
+const READ_BACK: [&str; 11] = [
     "Drift-Action",
     "Drift-Action-Id",
     "Drift-Target",
@@ -17,6 +17,7 @@ const READ_BACK: [&str; 10] = [
     "Drift-Good-Commit",
     "Drift-File",
     "Drift-Field",
+    "Drift-From-Percent",
     "Drift-Recipe",
 ];
 /// What would end a line, in any reading of the word.

@@ -1,6 +1,7 @@
 //! What was done before, as Git tells it: both replicas, and whoever comes after a lost journal, read the same there. Pure.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use super::super::choose::{Denial, Ledger};
 use super::super::git::Action;
@@ -34,12 +35,14 @@ impl<'a> Past<'a> {
         of_version.find_map(Action::action_id)
     }
 
-    /// Whether the accused value came by a rollback: by its commit, or by the merge of its pull request.
-    pub fn has_brought(&self, service: &ServiceName, plan: &Plan) -> bool {
+    /// Whether the accused value came by a rollback: by its commit, or by the merge of its pull request, which is followed for so long.
+    /// What people deploy again later is theirs.
+    pub fn has_brought(&self, service: &ServiceName, plan: &Plan, followed: Duration) -> bool {
         let mut of_service = self.0.iter().filter(|action| action.service().as_ref() == Some(service));
         of_service.any(|action| {
+            let age = (plan.introduced_at - action.committed_at).to_std();
             let is_merged = action.to_uri().as_deref() == Some(&*plan.bad_uri)
-                && plan.introduced_at >= action.committed_at;
+                && age.is_ok_and(|age| !followed.is_zero() && age <= followed);
             action.commit == plan.introduced_by || (action.is_rollback() && is_merged)
         })
     }

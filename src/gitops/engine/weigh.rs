@@ -1,5 +1,7 @@
 //! What the gates are told, and what follows from their answers.
 
+use std::time::Duration;
+
 use chrono::Utc;
 use tokio::time::{sleep, timeout};
 
@@ -54,6 +56,7 @@ async fn decision(context: &Context, incident: &Incident, plan: &Plan) -> Result
     let paused = context.book.paused(context, &tip, &incident.service, now).await;
     let accused = accused(context, &incident.service, now).await;
     let circuit_opened = context.book.circuit_opened().await;
+    let followed = context.forge.as_ref().map_or(Duration::ZERO, |forge| forge.expires_after());
     let began = incident.accusations.iter().map(|accusation| accusation.starts_at).max();
     let began = began.unwrap_or(now).min(now);
     let situation = Situation {
@@ -70,7 +73,7 @@ async fn decision(context: &Context, incident: &Incident, plan: &Plan) -> Result
         circuit_opened,
         n_targets: context.config.targets.len(),
         rolled_back_before: past.rolled_back_from(&incident.service, &plan.bad_uri),
-        is_introduced_by_us: past.has_brought(&incident.service, plan),
+        is_introduced_by_us: past.has_brought(&incident.service, plan, followed),
         causality,
     };
     let policy = &context.config.policy;

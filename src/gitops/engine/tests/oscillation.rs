@@ -179,7 +179,7 @@ impl Simulated {
             circuit_opened: None,
             n_targets: 1,
             rolled_back_before: past.rolled_back_from(&service, bad_uri),
-            is_introduced_by_us: past.has_brought(&service, &plan),
+            is_introduced_by_us: past.has_brought(&service, &plan, Duration::ZERO),
             causality: Causality::Caused("so it is said".into()),
         };
         if decide(&situation, &self.policy).0 == Decision::Commit {

@@ -6,6 +6,7 @@ mod book;
 mod case;
 mod confirm;
 mod desk;
+mod finish;
 mod measure;
 mod outside;
 mod past;

@@ -1,5 +1,5 @@
 //! Where alerts and people come in: each becomes an incident, or is added to the one that is open. All is in the journal when the
-//! answer is given.
+//! answer is given. A caller that hangs up drops the answer alone.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,6 +17,7 @@ use super::super::pause::Pause;
 use super::super::target::ServiceName;
 use super::act::act;
 use super::case::Case;
+use super::finish::ToTheEnd;
 use super::{Context, Refused, RollbackAsk};
 use crate::net::chain;
 
@@ -31,6 +32,7 @@ const ASK_AGAIN_AFTER: Duration = Duration::from_mins(2);
 pub struct EngineHandle {
     context: Arc<Context>,
     desk: Arc<Mutex<Desk>>,
+    calls: ToTheEnd,
 }
 
 /// What is open.
@@ -40,6 +42,14 @@ struct Desk {
     tasks: TaskTracker,
     /// Ends with the term.
     stop: Option<CancellationToken>,
+}
+
+/// The last incident of a service.
+enum Last {
+    /// Somebody acts on it.
+    Open(Arc<Case>),
+    /// It has ended, if there ever was one.
+    Ended(Option<Box<Incident>>),
 }
 
 /// What became of a delivery.
@@ -59,7 +69,7 @@ type Accused = (ServiceName, String);
 impl EngineHandle {
     /// Around this.
     pub fn new(context: Context) -> Self {
-        Self { context: Arc::new(context), desk: Arc::default() }
+        Self { context: Arc::new(context), desk: Arc::default(), calls: ToTheEnd::default() }
     }
 
     /// What every step needs.
@@ -78,6 +88,11 @@ impl EngineHandle {
     /// # Errors
     /// [`Refused`] if it could not be written down: then it has to be sent again.
     pub async fn deliver(&self, delivery: Delivery) -> Result<Delivered, Refused> {
+        let handle = self.clone();
+        self.calls.run(async move { handle.deliver_now(delivery).await }).await
+    }
+
+    async fn deliver_now(&self, delivery: Delivery) -> Result<Delivered, Refused> {
         let n_truncated = delivery.n_truncated;
         let delivered = self.take_in(delivery.alerts, &Origin::Alert).await?;
         if n_truncated > 0 {
@@ -136,23 +151,20 @@ impl EngineHandle {
         let now = Utc::now();
         let is_firing = alerts.iter().any(Alert::is_firing);
         let mut desk = self.desk.lock().await;
-        if let Some(case) = desk.open.get(service).cloned() {
-            let incident = case.snapshot().await;
-            if !incident.state.is_terminal() {
+        let ended = match self.last(&mut desk, service).await? {
+            Last::Open(case) => {
                 delivered.n_added += 1;
-                return Ok(case
-                    .add(&self.context, "alerts came", |incident| attach(incident, alerts, now))
-                    .await?);
+                let attach = |incident: &mut Incident| attach(incident, alerts, now);
+                return Ok(case.add(&self.context, "alerts came", attach).await?);
             }
-            desk.open.remove(service);
-        }
+            Last::Ended(ended) => ended,
+        };
         if !is_firing {
             // Resolved, and nothing is open: no proof of anything.
             delivered.n_added += 1;
             return Ok(());
         }
-        let last = self.context.journal.last_incident(service).await?;
-        if let Some(mut last) = last.filter(|last| has_answered(last, &version, alerts)) {
+        if let Some(mut last) = ended.filter(|ended| has_answered(ended, &version, alerts)) {
             attach(&mut last, alerts, now);
             self.context.journal.record(&last, "alerts came again").await?;
             delivered.n_added += 1;
@@ -170,6 +182,11 @@ impl EngineHandle {
     /// # Errors
     /// [`Refused`] if there is no such target, something is open there, or it could not be written down.
     pub async fn roll_back(&self, ask: RollbackAsk) -> Result<u64, Refused> {
+        let handle = self.clone();
+        self.calls.run(async move { handle.roll_back_now(ask).await }).await
+    }
+
+    async fn roll_back_now(&self, ask: RollbackAsk) -> Result<u64, Refused> {
         if !self.is_leader() {
             return Err(Refused::NotLeader);
         }
@@ -177,11 +194,9 @@ impl EngineHandle {
             return Err(Refused::NotFound(format!("{} is none of the `targets`", ask.service)));
         }
         let mut desk = self.desk.lock().await;
-        if let Some(case) = desk.open.get(&ask.service) {
-            let open = case.snapshot().await;
-            if !open.state.is_terminal() {
-                return Err(Refused::Invalid(format!("incident {} of it is open: {}", open.id, open.state)));
-            }
+        if let Last::Open(case) = self.last(&mut desk, &ask.service).await? {
+            let Incident { id, state, .. } = case.snapshot().await;
+            return Err(Refused::Invalid(format!("incident {id} of it is open: {state}")));
         }
         let RollbackAsk { service, to, reason, by, is_dry_run } = ask;
         let origin = Origin::Person { by, reason, to, is_dry_run };
@@ -194,6 +209,11 @@ impl EngineHandle {
     /// # Errors
     /// [`Refused`] if nothing of that name waits, or it could not be written down.
     pub async fn approve(&self, id: &str, by: &str) -> Result<(), Refused> {
+        let (handle, id, by) = (self.clone(), id.to_owned(), by.to_owned());
+        self.calls.run(async move { handle.approve_now(&id, by).await }).await
+    }
+
+    async fn approve_now(&self, id: &str, by: String) -> Result<(), Refused> {
         if !self.is_leader() {
             return Err(Refused::NotLeader);
         }
@@ -203,10 +223,7 @@ impl EngineHandle {
         let waits = |incident: &Incident| incident.state == State::AwaitingApproval;
         match case {
             Some(case) if waits(&case.snapshot().await) && case.snapshot().await.id == incident.id => {
-                let by = by.to_owned();
-                Ok(case
-                    .add(&self.context, "approved", move |incident| incident.approved_by = Some(by))
-                    .await?)
+                Ok(case.add(&self.context, "approved", |incident| incident.approved_by = Some(by)).await?)
             }
             _ => Err(Refused::Invalid(format!(
                 "incident {} is {}, and waits for nobody",
@@ -224,11 +241,16 @@ impl EngineHandle {
     ///
     /// # Errors
     /// [`Refused`] if this is not the active replica, or it could not be written down.
-    pub async fn set_pauses(&self, by: &str, change: impl FnOnce(&mut Vec<Pause>)) -> Result<(), Refused> {
+    pub async fn set_pauses(
+        &self,
+        by: &str,
+        change: impl FnOnce(&mut Vec<Pause>) + Send + 'static,
+    ) -> Result<(), Refused> {
         if !self.is_leader() {
             return Err(Refused::NotLeader);
         }
-        Ok(self.context.book.set_pauses(&self.context, by, change).await?)
+        let (context, by) = (Arc::clone(&self.context), by.to_owned());
+        self.calls.run(async move { Ok(context.book.set_pauses(&context, &by, change).await?) }).await
     }
 
     /// Once the term has begun: until then nothing is taken on.
@@ -236,6 +258,25 @@ impl EngineHandle {
     pub async fn ready(&self) {
         while self.desk.lock().await.stop.is_none() {
             tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    /// The last incident of a service. What is open in the journal alone, as after a write that failed when it was in the file already,
+    /// goes on: nothing begins beside it.
+    async fn last(&self, desk: &mut Desk, service: &ServiceName) -> Result<Last, Refused> {
+        if let Some(case) = desk.open.get(service).cloned() {
+            if !case.snapshot().await.state.is_terminal() {
+                return Ok(Last::Open(case));
+            }
+            desk.open.remove(service);
+        }
+        let Some(stop) = desk.stop.clone() else { return Err(Refused::NotLeader) };
+        match self.context.journal.last_incident(service).await? {
+            Some(open) if !open.state.is_terminal() => {
+                tracing::warn!(incident = open.id, state = %open.state, "open in the journal alone, goes on");
+                Ok(Last::Open(self.resume(desk, open, stop)))
+            }
+            ended => Ok(Last::Ended(ended.map(Box::new))),
         }
     }
 
@@ -247,12 +288,13 @@ impl EngineHandle {
         Ok(id)
     }
 
-    fn resume(&self, desk: &mut Desk, incident: Incident, stop: CancellationToken) {
+    fn resume(&self, desk: &mut Desk, incident: Incident, stop: CancellationToken) -> Arc<Case> {
         let service = incident.service.clone();
         self.context.measure.opened(&incident);
         let case = Case::new(incident);
         desk.open.insert(service, Arc::clone(&case));
-        desk.tasks.spawn(act(Arc::clone(&self.context), case, stop));
+        desk.tasks.spawn(act(Arc::clone(&self.context), Arc::clone(&case), stop));
+        case
     }
 
     /// This replica is the active one from now on: what it had open goes on, what the one before knew is taken in, and what fires is
@@ -354,7 +396,7 @@ fn attach(incident: &mut Incident, alerts: &[Alert], now: Timestamp) {
 /// Whether an ended incident is the answer to these alerts as well: it is about the same version, and ended in a way that only a person or a
 /// new commit changes, or it ended just now. One that was let go for a reason that passes is begun anew.
 fn has_answered(last: &Incident, version: &str, alerts: &[Alert]) -> bool {
-    if !last.state.is_terminal() || last.version != version {
+    if last.version != version {
         return false;
     }
     let ended = last.entered.get(&last.state).copied().unwrap_or_default();

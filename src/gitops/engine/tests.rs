@@ -1,6 +1,7 @@
 //! The engine with a real Git repository, and with a stand-in for Prometheus that says what a test tells it to.
 
 mod bounds;
+mod callers;
 mod oscillation;
 mod world;
 

@@ -10,9 +10,9 @@ use serde_json::json;
 use url::Url;
 
 use super::draw::table;
-use super::operator::{AccessArgs, Controller};
+use super::operator::{AccessArgs, CONTROLLER, Controller};
 use super::{exit, print};
-use crate::gitops::audit::{COLUMNS, Listed, Summary, Times, Whole, explain, row, timeline};
+use crate::gitops::audit::{COLUMNS, Listed, Summary, Times, Whole, explain, printable, row, timeline};
 use crate::gitops::http::HttpError;
 use crate::gitops::incident::Incident;
 use crate::gitops::journal::{self, JournalError, Verified};
@@ -28,7 +28,19 @@ pub struct AuditArgs {
 #[derive(Debug, Subcommand)]
 enum AuditCommand {
     List(ListArgs),
+    /// Show what was done about one incident, and when
+    #[command(after_help = "Example:
+  driftd audit show 7 --state-dir /var/lib/driftd
+  driftd audit show rb-4f0c2d9a1b7e6633 --controller http://localhost:9465 --token-file me.token
+
+`driftd audit explain` says why as well.")]
     Show(OneArgs),
+    /// Explain one incident: what was known at the time, what Prometheus said and each gate's answer
+    #[command(after_help = "Example:
+  driftd audit explain 7 --state-dir /var/lib/driftd
+  driftd audit explain rb-4f0c2d9a1b7e6633 --controller http://localhost:9465 --token-file me.token
+
+Every figure is the journal's as it was written then; nothing is asked of anybody now.")]
     Explain(OneArgs),
     Verify(VerifyArgs),
     Rebuild(git::RebuildArgs),
@@ -47,13 +59,13 @@ struct JournalArgs {
 }
 
 #[derive(Debug, Args)]
-#[group(required = true, multiple = false)]
+#[group(required = true, multiple = true)]
 struct PlaceArgs {
     /// The controller's `state_dir`; it may run meanwhile
     #[arg(long, value_name = "DIR")]
     state_dir: Option<PathBuf>,
     /// The controller's address; the active replica answers
-    #[arg(long, env = "DRIFTD_CONTROLLER", value_name = "URL")]
+    #[arg(long, env = CONTROLLER, value_name = "URL")]
     controller: Option<Url>,
 }
 
@@ -89,13 +101,7 @@ struct ListArgs {
     journal: JournalArgs,
 }
 
-/// Show one incident and what happened to it; `explain` says why as well.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:
-  driftd audit show 7 --state-dir /var/lib/driftd
-  driftd audit explain rb-4f0c2d9a1b7e6633 --controller http://localhost:9465 --token-file me.token
-
-`show` has what was done and when; `explain` the alerts, what was known at the time, what Prometheus said and each gate's answer, too.")]
 struct OneArgs {
     /// Its number, its action, or the id in a commit's trailers
     #[arg(value_name = "ID")]
@@ -146,6 +152,9 @@ enum Source {
 impl JournalArgs {
     fn open(&self) -> anyhow::Result<Source> {
         match (&self.place.state_dir, &self.place.controller) {
+            (Some(_), Some(url)) if !is_of_environment(url) => {
+                anyhow::bail!("`--state-dir` and `--controller` are two journals; give one of them")
+            }
             (Some(folder), _) => Ok(Source::Here(journal::read_only(folder)?)),
             (None, Some(url)) => {
                 let query: &[_] = if self.this_replica { &[("here", "true")] } else { &[] };
@@ -154,6 +163,11 @@ impl JournalArgs {
             (None, None) => anyhow::bail!("give `--state-dir` or `--controller`"),
         }
     }
+}
+
+/// What was given as a flag counts for more than what is set for all commands.
+fn is_of_environment(controller: &Url) -> bool {
+    std::env::var(CONTROLLER).ok().and_then(|url| url.parse::<Url>().ok()).as_ref() == Some(controller)
 }
 
 impl Source {
@@ -230,7 +244,7 @@ fn summary(summary: &Summary) -> String {
 fn one(args: &OneArgs, text: fn(&Whole) -> String) -> anyhow::Result<ExitCode> {
     let whole = args.journal.open()?.one(&args.id)?;
     match args.format {
-        Format::Table => print(text(&whole).trim_end()),
+        Format::Table => print(printable(&text(&whole)).trim_end()),
         Format::Json => {
             let times = Times::of(&whole.incident);
             print(&json!({ "incident": whole.incident, "times": times, "events": whole.events }).to_string());

@@ -13,7 +13,7 @@ use super::exit;
 use super::operator::{Controller, ControllerArgs};
 use super::print;
 use crate::config::HumanDuration;
-use crate::gitops::audit::{Whole, explain};
+use crate::gitops::audit::{Whole, explain, printable};
 use crate::gitops::incident::{Incident, State};
 use crate::gitops::pause::{Pause, Scope};
 use crate::gitops::target::ServiceName;
@@ -123,7 +123,7 @@ pub fn roll_back(args: &RollbackArgs) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let whole = wait(&controller, incident)?;
-    print(explain(&whole.incident, &whole.events).trim_end());
+    print(printable(&explain(&whole.incident, &whole.events)).trim_end());
     Ok(ExitCode::from(outcome(whole.incident.state)))
 }
 
@@ -135,7 +135,7 @@ fn wait(controller: &Controller, id: u64) -> anyhow::Result<Whole> {
         let whole: Whole = controller.get(&["incidents", &id], &[])?;
         let Incident { state, reason, .. } = &whole.incident;
         if seen != Some(*state) {
-            eprintln!("{state}: {reason}");
+            eprintln!("{state}: {}", printable(reason));
             seen = Some(*state);
         }
         if state.is_terminal() || waits_for_a_person(*state) {

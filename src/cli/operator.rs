@@ -13,6 +13,7 @@ use url::Url;
 
 use super::run::runtime;
 use crate::gitops::http::{Access, HttpError, Scheme, Service};
+use crate::storage::without_credentials;
 
 /// For one exchange; `verify` reads the whole journal for it.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -22,11 +23,14 @@ const ATTEMPTS: u32 = 20;
 /// Between them; long enough in all for a replica to take over.
 const PAUSE: Duration = Duration::from_millis(750);
 
+/// Names the controller for all commands.
+pub(super) const CONTROLLER: &str = "DRIFTD_CONTROLLER";
+
 /// Which controller.
 #[derive(Clone, Debug, Args)]
 pub struct ControllerArgs {
     /// The controller's address
-    #[arg(long, env = "DRIFTD_CONTROLLER", value_name = "URL")]
+    #[arg(long, env = CONTROLLER, value_name = "URL")]
     controller: Url,
     #[command(flatten)]
     access: AccessArgs,
@@ -94,17 +98,27 @@ impl Controller {
         &self,
         ask: impl AsyncFn() -> Result<T, HttpError>,
     ) -> anyhow::Result<T> {
-        self.runtime.block_on(async {
+        let answer = self.runtime.block_on(async {
             for _ in 1..ATTEMPTS {
                 match ask().await {
                     Err(HttpError::Status { status: StatusCode::SERVICE_UNAVAILABLE, .. }) => {
                         tokio::time::sleep(PAUSE).await;
                     }
-                    answer => return Ok(answer?),
+                    answer => return answer,
                 }
             }
-            Ok(ask().await?)
-        })
+            ask().await
+        });
+        match answer {
+            Err(error @ HttpError::Unreachable { .. }) => {
+                let url = without_credentials(self.service.url(&[], &[]).as_str());
+                let advice = format!(
+                    "nothing answers at {url}; see that `driftd controller` runs there, or name another with `--controller`"
+                );
+                Err(anyhow::Error::from(error).context(advice))
+            }
+            answer => Ok(answer?),
+        }
     }
 }
 

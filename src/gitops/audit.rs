@@ -60,6 +60,28 @@ pub fn row(incident: &Incident) -> [String; COLUMNS.len()] {
         after(times.recovered_seconds),
         incident.reason.clone(),
     ]
+    .map(on_one_line)
+}
+
+/// What others have written (URIs, labels, reasons), so that it can neither break a table nor move a terminal's cursor.
+pub fn printable(text: &str) -> String {
+    escaped(text, |char| char.is_control() && !matches!(char, '\n' | '\t'))
+}
+
+fn on_one_line(cell: String) -> String {
+    if cell.contains(char::is_control) { escaped(&cell, char::is_control) } else { cell }
+}
+
+fn escaped(text: &str, is_unsafe: impl Fn(char) -> bool) -> String {
+    let mut safe = String::with_capacity(text.len());
+    for char in text.chars() {
+        if is_unsafe(char) {
+            safe.extend(char.escape_default());
+        } else {
+            safe.push(char);
+        }
+    }
+    safe
 }
 
 /// Why there is an incident, in a few words.

@@ -22,6 +22,11 @@ pub enum Scope {
     Service(ServiceName),
 }
 
+/// Why a text is no scope.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is no scope; give `fleet`, NAMESPACE or NAMESPACE/NAME, with names as Kubernetes takes them")]
+pub struct ScopeError(String);
+
 /// A pause.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pause {
@@ -135,22 +140,23 @@ impl Scope {
 }
 
 impl FromStr for Scope {
-    type Err = super::target::NameError;
+    type Err = ScopeError;
 
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match text.split_once('/') {
+    fn from_str(text: &str) -> Result<Self, ScopeError> {
+        let scope = match text.split_once('/') {
             _ if text == "fleet" => Ok(Self::Fleet),
             Some(_) => text.parse().map(Self::Service),
             // A namespace is a name like any other.
             None => ServiceName::new(text, "x").map(|_| Self::Namespace(text.to_owned())),
-        }
+        };
+        scope.map_err(|_| ScopeError(text.chars().take(160).collect()))
     }
 }
 
 impl TryFrom<String> for Scope {
-    type Error = super::target::NameError;
+    type Error = ScopeError;
 
-    fn try_from(text: String) -> Result<Self, Self::Error> {
+    fn try_from(text: String) -> Result<Self, ScopeError> {
         text.parse()
     }
 }
@@ -201,6 +207,14 @@ mod tests {
         check_file("paused: true\nscopes: [dev, prod/fraud]\n", "dev/credit", Some("dev is paused"));
         check_file("paused: true\nuntil: 1970-01-01T00:09:00Z\n", "prod/credit", None);
         check_file("paused: true\nuntil: 1970-01-01T00:11:00Z\n", "prod/credit", Some("no reason given"));
+    }
+
+    #[test]
+    fn a_scope_that_is_none_is_told_what_one_is() {
+        for text in ["", "prod/", "/credit", "Prod", "prod/a/b"] {
+            let said = text.parse::<Scope>().unwrap_err().to_string();
+            assert!(said.contains("`fleet`, NAMESPACE or NAMESPACE/NAME"), "{text:?}: {said}");
+        }
     }
 
     #[test]

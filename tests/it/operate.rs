@@ -192,8 +192,15 @@ fn a_person_is_told_rolls_back_and_finds_it_in_the_audit() {
     assert_eq!(rebuilt[0]["action"], action);
     assert_eq!(rebuilt[0]["requested_by"], "ann");
     assert_eq!(rebuilt[0]["from_uri"], "s3://models/credit/2");
-    let nowhere = format!("file://{}", world.path("nowhere.git").display());
+    let folder = world.path("a copy, 100%20.git"); // what `git` would decode in a URL
+    git(world.folder.path(), &["clone", "-q", "--bare", "models.git", &folder.display().to_string()]);
+    world.check(&["audit", "rebuild", "--repo", &folder.display().to_string()], 0, &[&action]);
+    let nowhere = world.path("nowhere.git").display().to_string();
+    world.check(&["audit", "rebuild", "--repo", &nowhere], 2, &["`--repo`", "nowhere.git", "a folder here"]);
+    let nowhere = format!("file://{nowhere}");
     world.check(&["audit", "rebuild", "--repo", &nowhere], 69, &["nowhere.git"]);
+    let by_ssh = ["audit", "rebuild", "--repo", "git@git.example.com:models.git"];
+    world.check(&by_ssh, 2, &["`--known-hosts-file` is missing"]);
 }
 
 #[test]
@@ -205,16 +212,57 @@ fn who_may_not_is_refused_and_who_is_not_there_is_named() {
     world.check(&["approve", "7"], 2, &["there is no incident 7"]);
     world.check(&["rollback", "credit"], 2, &["`credit` is not NAMESPACE/NAME"]);
     world.check(&["pause"], 2, &["SCOPE"]);
+    for scope in ["", "prod/", "Prod"] {
+        let said = format!("`{scope}` is no scope; give `fleet`, NAMESPACE or NAMESPACE/NAME");
+        world.check(&["pause", scope], 2, &[&said]);
+    }
     let output = driftd()
         .args(["resume", "fleet", "--controller", "http://127.0.0.1:1", "--token-file"])
         .arg(world.path("ann.token"))
         .output()
         .unwrap();
-    check_output(&["resume"], &output, 69, &["the controller does not answer"]);
+    let said = ["http://127.0.0.1:1/", "`driftd controller` runs there", "`--controller`", "does not answer"];
+    check_output(&["resume"], &output, 69, &said);
     let output = driftd().args(["audit", "list", "--controller", &world.url]).output().unwrap();
     check_output(&["audit", "list"], &output, 2, &["`--token-file` is missing"]);
     let output = driftd().args(["audit", "list"]).output().unwrap();
     check_output(&["audit", "list"], &output, 2, &["--state-dir"]);
+}
+
+#[test]
+fn a_flag_counts_for_more_than_the_environment() {
+    let world = World::start();
+    world.check(&["rollback", "prod/credit", "--dry-run"], 0, &[]);
+    let list = |environment: &str, args: &[&str]| {
+        let mut command = driftd();
+        command.args(["audit", "list"]).args(args).env("DRIFTD_CONTROLLER", environment);
+        command.arg("--token-file").arg(world.path("ann.token")).output().unwrap()
+    };
+    let (nowhere, state_dir) = ("http://127.0.0.1:1", world.path("state").display().to_string());
+    let here = ["--state-dir", &state_dir];
+    check_output(&here, &list(nowhere, &here), 0, &["dry_run_done"]);
+    let there = ["--controller", &world.url];
+    check_output(&there, &list(nowhere, &there), 0, &["dry_run_done"]);
+    let both = [here, there].concat();
+    check_output(&both, &list(nowhere, &both), 2, &["`--state-dir` and `--controller`", "give one"]);
+}
+
+#[test]
+fn every_subcommand_of_audit_says_what_it_is_for() {
+    let help = check_output(&[], &driftd().args(["audit", "--help"]).output().unwrap(), 0, &[]);
+    let mut said: Vec<&str> = help
+        .lines()
+        .filter_map(|line| line.strip_prefix("  ")?.split_once("  "))
+        .map(|(_, about)| about.trim())
+        .collect();
+    let n_said = said.len();
+    said.sort_unstable();
+    said.dedup();
+    assert!(n_said >= 5 && said.len() == n_said, "{help}");
+    for (command, expected) in [("show", "what was done"), ("explain", "what was known at the time")] {
+        let output = driftd().args(["audit", command, "--help"]).output().unwrap();
+        check_output(&[command], &output, 0, &[expected, &format!("driftd audit {command} 7")]);
+    }
 }
 
 #[test]

@@ -1,17 +1,18 @@
 //! `driftd audit rebuild`: what Git alone knows.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Args;
 use prometheus::Registry;
+use url::Url;
 
 use super::super::draw::table;
 use super::super::print;
 use super::super::run::runtime;
 use super::Format;
-use crate::config::HumanDuration;
+use crate::config::{ConfigError, HumanDuration};
 use crate::gitops::audit::{Rebuilt, rebuild};
 use crate::gitops::config::{GitConfig, RawGit};
 use crate::gitops::git::Repository;
@@ -24,11 +25,11 @@ const TIMEOUT: Duration = Duration::from_mins(10);
 #[derive(Debug, Args)]
 #[command(after_help = "Example:
   driftd audit rebuild --repo https://git.example.com/models.git --token-file git.token
-  driftd audit rebuild --repo file:///srv/models.git --format json
+  driftd audit rebuild --repo /srv/models.git --format json
 
 The repository is cloned into a temporary folder. Needs the program `git`.")]
 pub(super) struct RebuildArgs {
-    /// The repository: https://, ssh://, user@host:path or file://
+    /// The repository: https://, ssh://, user@host:path, file://, or a folder of this machine
     #[arg(long, value_name = "URL")]
     repo: String,
     /// The branch that is deployed
@@ -56,7 +57,7 @@ pub(super) struct RebuildArgs {
 
 pub(super) fn run(args: &RebuildArgs) -> anyhow::Result<ExitCode> {
     let config = GitConfig::try_from(RawGit {
-        url: args.repo.clone(),
+        url: address(&args.repo),
         branch: args.branch.clone(),
         username: args.username.clone(),
         token_file: args.token_file.clone(),
@@ -68,7 +69,8 @@ pub(super) fn run(args: &RebuildArgs) -> anyhow::Result<ExitCode> {
         fetch_interval: HumanDuration(TIMEOUT),
         timeout: HumanDuration(TIMEOUT),
         pause_file: ".drift/pause.yaml".to_owned(),
-    })?;
+    })
+    .map_err(by_flags)?;
     let folder = tempfile::tempdir()?;
     let metrics = ControllerMetrics::register(&Registry::new(), &[])?;
     let actions = runtime(1)?.block_on(async {
@@ -86,4 +88,20 @@ pub(super) fn run(args: &RebuildArgs) -> anyhow::Result<ExitCode> {
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// As `git` takes it: what is a folder here is that folder. Encoded, since `git` decodes it.
+fn address(repo: &str) -> String {
+    let folder = Path::new(repo).canonicalize().ok().and_then(|folder| Url::from_file_path(folder).ok());
+    folder.map_or_else(|| repo.to_owned(), String::from)
+}
+
+/// There is no file here whose keys could be named.
+fn by_flags(error: ConfigError) -> ConfigError {
+    let ConfigError::Invalid { key, problem } = error else { return error };
+    match key.strip_prefix("git.") {
+        Some("url") => ConfigError::invalid("--repo", format!("{problem}, nor a folder here")),
+        Some(key) => ConfigError::invalid(format!("--{}", key.replace('_', "-")), problem),
+        None => ConfigError::invalid(key, problem),
+    }
 }

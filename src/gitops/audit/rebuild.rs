@@ -59,6 +59,7 @@ impl Rebuilt {
             self.commit.as_deref().unwrap_or_default().chars().take(10).collect(),
             format!("{}{}", self.reason, who.collect::<String>()),
         ]
+        .map(super::on_one_line)
     }
 }
 

@@ -276,3 +276,18 @@ fn a_row_fits_an_incident_that_got_nowhere() {
     let row = row(&incident);
     assert_eq!(row[3..8], ["2-0a1b2c3d", "", "suppressed", "", ""].map(str::to_owned));
 }
+
+/// A URI comes from a manifest, and a label from whoever sends alerts.
+#[test]
+fn what_others_have_written_breaks_no_table_and_moves_no_cursor() {
+    let mut incident = incident(State::Recovered);
+    incident.plan.as_mut().unwrap().bad_uri = "s3://models/a\nb\u{1b}[2J".to_owned();
+    incident.reason = "s3://models/a\nb\u{1b}[2J is left".to_owned();
+    let row = row(&incident);
+    assert!(row.iter().all(|cell| !cell.contains(char::is_control)), "{row:?}");
+    assert!(row[3].starts_with("a\\nb\\u{1b}[2J-"), "{row:?}");
+    assert_eq!(row[8], "s3://models/a\\nb\\u{1b}[2J is left");
+    assert_eq!(printable("two\nlines\u{1b}[2J, größer"), "two\nlines\\u{1b}[2J, größer");
+    let rebuilt = Rebuilt { reason: "a\rb".to_owned(), ..Rebuilt::default() };
+    assert_eq!(rebuilt.row()[6], "a\\rb");
+}

@@ -23,6 +23,7 @@ pub mod choose;
 pub mod config;
 pub mod controller;
 pub mod decide;
+pub mod doubts;
 pub mod engine;
 pub mod forge;
 pub mod git;

@@ -8,10 +8,12 @@ use std::sync::Arc;
 use prometheus::Registry;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+use tracing::warn;
 
 use super::argocd::ArgoCd;
 use super::config::{ControllerConfig, ForgeConfig};
 use super::decide::gate_names;
+use super::doubts::{Doubt, doubts};
 use super::engine::{self, Book, Cluster, Context, EngineHandle, Measure, PullRequests};
 use super::forge::Forge;
 use super::git::{GitError, Repository};
@@ -95,6 +97,9 @@ impl Controller {
         let registry = Registry::new();
         let gates: Vec<&'static str> = gate_names().collect();
         let metrics = ControllerMetrics::register(&registry, &gates)?;
+        for Doubt { key, problem } in doubts(&config) {
+            warn!(key, problem, "cannot work as it is configured");
+        }
         let journal = Journal::open(&config.state_dir)?;
         let lease = match &config.kubernetes {
             Some(of_cluster) => {

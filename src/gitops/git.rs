@@ -28,7 +28,7 @@ pub use read::Version;
 #[derive(Debug, thiserror::Error)]
 pub enum GitError {
     /// The program is not there, or cannot be started.
-    #[error("cannot run `git`; is it installed?")]
+    #[error("cannot run `git`; install it, or name its folder in PATH")]
     Run(#[source] std::io::Error),
     /// It said no.
     #[error("git {what}: {text}")]
@@ -109,6 +109,8 @@ impl Repository {
         metrics: &ControllerMetrics,
     ) -> Result<Self, GitError> {
         let git = Git::new(config, state_dir)?;
+        // Also beside a clone: without the program, every fetch would fail for ever.
+        git.run("version", &[]).await?;
         if !git.folder().join("HEAD").exists() {
             git.run("init", &["--quiet", "--bare", "."]).await?;
         }

@@ -37,6 +37,8 @@ use token::Token;
 
 /// A longer payload is refused: ten thousand alerts of the shipped rules are less.
 const MAX_BODY_BYTES: usize = 4 << 20;
+pub use token::MIN_TOKEN_BYTES;
+
 /// Deliveries that are read at the same time; with more, Alertmanager is told to come again.
 const MAX_DELIVERIES: usize = 32;
 

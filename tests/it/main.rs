@@ -26,6 +26,7 @@ mod real;
 mod replay;
 mod rollback;
 mod rules;
+mod start;
 mod storage;
 mod support;
 mod vectors;

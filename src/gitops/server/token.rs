@@ -9,14 +9,14 @@ use subtle::ConstantTimeEq;
 use tokio::sync::Mutex;
 
 /// A token of less is no secret.
-const MIN_BYTES: usize = 8;
+pub const MIN_TOKEN_BYTES: usize = 8;
 
 /// Why nobody can be let in.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum TokenError {
     #[error("cannot read the token {}", .path.display())]
     Read { path: PathBuf, source: std::io::Error },
-    #[error("the token {} is shorter than {MIN_BYTES} characters", .path.display())]
+    #[error("the token {} is shorter than {MIN_TOKEN_BYTES} characters", .path.display())]
     Short { path: PathBuf },
 }
 
@@ -51,7 +51,7 @@ impl Token {
         }
         let bytes = tokio::fs::read(&self.path).await.map_err(failed)?;
         let token = bytes.trim_ascii().to_vec();
-        if token.len() < MIN_BYTES {
+        if token.len() < MIN_TOKEN_BYTES {
             return Err(TokenError::Short { path: self.path.clone() });
         }
         *known = Some((modified, token.clone()));

@@ -2,6 +2,7 @@
 //! what is answered with 202 is in the journal.
 
 mod operators;
+mod shape;
 mod token;
 
 use std::future::Future;
@@ -13,6 +14,7 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderValue, Request, StatusCode, header};
+use axum::middleware::map_response;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
@@ -35,10 +37,10 @@ use crate::net::{accept, chain};
 use crate::telemetry::controller::AlertOutcome;
 use token::Token;
 
-/// A longer payload is refused: ten thousand alerts of the shipped rules are less.
-const MAX_BODY_BYTES: usize = 4 << 20;
 pub use token::MIN_TOKEN_BYTES;
 
+/// A longer payload is refused: ten thousand alerts of the shipped rules are less.
+const MAX_BODY_BYTES: usize = 4 << 20;
 /// Deliveries that are read at the same time; with more, Alertmanager is told to come again.
 const MAX_DELIVERIES: usize = 32;
 
@@ -165,6 +167,7 @@ fn router(shared: Arc<Shared>) -> Router {
         .fallback(|| async {
             refusal(StatusCode::NOT_FOUND, "there is nothing here; docs/controller.md has the API")
         })
+        .layer(map_response(shape::in_our_shape))
         .with_state(shared)
 }
 

@@ -90,7 +90,7 @@ struct Status {
     pauses: Vec<Pause>,
 }
 
-async fn status(State(shared): State<Arc<Shared>>) -> Answer {
+async fn status(State(shared): State<Arc<Shared>>, _: Query<Nothing>) -> Answer {
     let context = shared.handle.context();
     let status = Status {
         is_leader: shared.handle.is_leader(),
@@ -101,7 +101,13 @@ async fn status(State(shared): State<Arc<Shared>>) -> Answer {
     Ok(Json(status).into_response())
 }
 
+/// Of a request that takes no query: `?dry_run=true` beside a body that does not say so must not be a rollback.
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Nothing {}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Wanted {
     /// Of the replica that is asked, also if it is a standby: its journal is another.
     #[serde(default)]
@@ -118,6 +124,7 @@ impl Wanted {
 /// Which incidents: the newest, or what is behind a number that was read before. Numbers are never given twice, so no page has an
 /// incident of another, whatever comes meanwhile.
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Listed {
     service: Option<ServiceName>,
     before: Option<u64>,
@@ -156,7 +163,12 @@ async fn incident(
     Ok(Json(Whole { incident, events }).into_response())
 }
 
-async fn approve(State(shared): State<Arc<Shared>>, Extension(by): Caller, Path(id): Path<String>) -> Answer {
+async fn approve(
+    State(shared): State<Arc<Shared>>,
+    Extension(by): Caller,
+    Path(id): Path<String>,
+    _: Query<Nothing>,
+) -> Answer {
     shared.handle.approve(&id, &by.0).await?;
     Ok(StatusCode::ACCEPTED.into_response())
 }
@@ -175,6 +187,7 @@ struct RawRollback {
 async fn roll_back(
     State(shared): State<Arc<Shared>>,
     Extension(by): Caller,
+    _: Query<Nothing>,
     Json(raw): Json<RawRollback>,
 ) -> Answer {
     let RawRollback { service, to, reason, dry_run } = raw;
@@ -200,6 +213,7 @@ struct RawPause {
 async fn pause(
     State(shared): State<Arc<Shared>>,
     Extension(by): Caller,
+    _: Query<Nothing>,
     Json(raw): Json<RawPause>,
 ) -> Answer {
     let RawPause { scope, reason, until } = raw;
@@ -218,6 +232,7 @@ async fn resume(
     State(shared): State<Arc<Shared>>,
     Extension(by): Caller,
     Path(scope): Path<String>,
+    _: Query<Nothing>,
 ) -> Answer {
     let scope: Scope = scope.parse().map_err(|error| Refused::NotFound(format!("{error}")))?;
     if !shared.handle.pauses().await.iter().any(|pause| pause.scope == scope) {

@@ -2,6 +2,7 @@
 
 mod pages;
 mod payloads;
+mod refusals;
 
 use std::time::Duration;
 

@@ -13,7 +13,8 @@ use super::stand_ins::{StandIns, alert, uri};
 use crate::process::driftd;
 use crate::rollback::remote::{PASSWORD, Remote, USER};
 
-const PATIENCE: Duration = Duration::from_mins(1);
+/// The controller looks again after half a minute where something did not answer in time.
+const PATIENCE: Duration = Duration::from_mins(2);
 
 fn manifest(version: u8) -> String {
     format!(

@@ -173,14 +173,11 @@ class Target:
 
     def load(self, rate: float, n_rows: int) -> Load:
         """Requests of rows drawn from the training table, to its pods, or through Knative's ingress."""
-        path, options = f"/v1/models/{self.name}:predict", {"rate": rate, "version_of": version_of, "n_workers": 6}
+        options = {"version_of": version_of, "rate": rate, "n_workers": 6}
         if self.mode == "Knative":
-            from rig import ingress
-            from rig.knative import host_of
-
-            return Load(GATEWAY, ingress.PORT, path, bodies(n_rows), host=host_of(self.name, self.loop.namespace), **options)
+            return support.knative_load({"metadata": {"name": self.name, "namespace": self.loop.namespace}}, bodies(n_rows), **options)
         service = StandInService(lambda: [(pod.address, 8080) for pod in self.pods()])
-        return Load(GATEWAY, service.port, path, bodies(n_rows), **options)
+        return Load(GATEWAY, service.port, f"/v1/models/{self.name}:predict", bodies(n_rows), **options)
 
 
 class Loop:

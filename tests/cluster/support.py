@@ -98,7 +98,7 @@ def knative_service(namespace: str, name: str, uri: str, is_watched: bool, **pre
     }
 
 
-def knative_load(service: dict, body: bytes, version_of: Callable[[bytes], str], **options) -> Load:
+def knative_load(service: dict, body: bytes | Callable[[], bytes], version_of: Callable[[bytes], str], **options) -> Load:
     """Requests through the ingress, the activator and the queue-proxy."""
     name, namespace = service["metadata"]["name"], service["metadata"]["namespace"]
     path = f"/v1/models/{name}:predict"

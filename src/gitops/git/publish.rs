@@ -1,5 +1,5 @@
-//! Getting a change onto the branch. Others push as well, so on every new tip all is decided anew: nothing is rebased, nothing forced, and
-//! what became of a push is read back, whatever the push itself said.
+//! Getting a change onto the branch. Others push as well, so on every new tip the line is read anew and what may forbid it asked: nothing
+//! is rebased, nothing forced, and what became of a push is read back, whatever the push itself said.
 
 use std::time::{Duration, Instant};
 

@@ -27,20 +27,27 @@ pub struct Situation<'a> {
     pub has_forge: bool,
     /// Why it is paused, if it is; also if nobody can say.
     pub paused: Option<&'a str>,
-    /// Rollbacks of ours that are in Git: which service, when.
-    pub done: &'a [(ServiceName, Timestamp)],
+    /// What was done before.
+    pub before: Before,
     /// Services that were accused: which, when last.
     pub accused: &'a [(ServiceName, Timestamp)],
     /// Since when the circuit is open, if it is.
     pub circuit_opened: Option<Timestamp>,
     /// How many services the controller watches over.
     pub n_targets: usize,
-    /// The action that rolled back from the accused version before, if one did.
-    pub rolled_back_before: Option<&'a str>,
-    /// Whether the commit that brought the accused value is ours.
-    pub is_introduced_by_us: bool,
     /// Did the accused version cause it?
     pub causality: Causality,
+}
+
+/// What was done before, as Git and the journal know it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Before {
+    /// Rollbacks of ours that are in Git, or will be in a moment: which service, when.
+    pub done: Vec<(ServiceName, Timestamp)>,
+    /// The action that rolled back from the accused version, if one did.
+    pub rolled_back_by: Option<String>,
+    /// Whether the accused value came by a rollback of ours.
+    pub is_introduced_by_us: bool,
 }
 
 /// What Prometheus says of the question whether the accused version caused the change.
@@ -164,7 +171,7 @@ fn pause(situation: &Situation<'_>, _: &Policy) -> Result<String, String> {
 }
 
 fn not_ours(situation: &Situation<'_>, _: &Policy) -> Result<String, String> {
-    if situation.is_introduced_by_us {
+    if situation.before.is_introduced_by_us {
         return Err(format!(
             "commit {} that brought the accused version is a rollback itself",
             short(&situation.plan.introduced_by)
@@ -174,7 +181,7 @@ fn not_ours(situation: &Situation<'_>, _: &Policy) -> Result<String, String> {
 }
 
 fn once(situation: &Situation<'_>, _: &Policy) -> Result<String, String> {
-    match situation.rolled_back_before {
+    match &situation.before.rolled_back_by {
         Some(action) => Err(format!(
             "{action} rolled back from this version before, and it was put back: two writers would go on for ever"
         )),
@@ -220,8 +227,13 @@ pub fn circuit_limit(n_targets: usize, policy: &Policy) -> usize {
 }
 
 fn cool_down(situation: &Situation<'_>, policy: &Policy) -> Result<String, String> {
-    let last =
-        situation.done.iter().filter(|(service, _)| service == situation.service).map(|(_, at)| *at).max();
+    let last = situation
+        .before
+        .done
+        .iter()
+        .filter(|(service, _)| service == situation.service)
+        .map(|(_, at)| *at)
+        .max();
     match last.filter(|at| is_within(*at, situation.now, policy.cool_down.0)) {
         Some(at) => {
             Err(format!("the last rollback was at {}, within {}", at.format("%FT%TZ"), policy.cool_down))
@@ -242,7 +254,7 @@ fn global_budget(situation: &Situation<'_>, policy: &Policy) -> Result<String, S
 
 fn count(situation: &Situation<'_>, policy: &Policy, counts: impl Fn(&ServiceName) -> bool) -> usize {
     let lately =
-        situation.done.iter().filter(|(_, at)| is_within(*at, situation.now, policy.budget_window.0));
+        situation.before.done.iter().filter(|(_, at)| is_within(*at, situation.now, policy.budget_window.0));
     lately.filter(|(service, _)| counts(service)).count()
 }
 

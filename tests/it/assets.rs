@@ -15,6 +15,12 @@ fn text(path: &str) -> String {
     std::fs::read_to_string(file(path)).unwrap()
 }
 
+/// All files in a folder and those below it.
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    entries.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect()
+}
+
 /// Words of `text` that begin with `prefix`, up to the first character that no metric name has.
 fn names<'a>(text: &'a str, prefix: &'static str) -> impl Iterator<Item = &'a str> {
     text.match_indices(prefix).filter_map(move |(at, _)| {
@@ -205,4 +211,24 @@ fn configuration_in_the_documents_is_valid() {
         std::fs::write(&file, &yaml).unwrap();
         Config::read(&file).unwrap_or_else(|error| panic!("{path}: {error}\n{yaml}"));
     }
+}
+
+/// `docs/controller.md` says what never happens, and which tests would fail.
+#[test]
+fn every_test_that_the_documentation_names_is_there() {
+    let text = text("docs/controller.md");
+    let promises = text.split("### What never happens").nth(1).unwrap().split("\n## ").next().unwrap();
+    let named: BTreeSet<&str> = promises
+        .lines()
+        .filter(|line| line.starts_with('|'))
+        .flat_map(|line| line.split('`').skip(1).step_by(2))
+        .filter(|name| name.matches('_').count() > 1 && !name.contains('/'))
+        .collect();
+    assert!(named.len() > 20, "{named:?}");
+    let mut missing = named.clone();
+    for source in ["src", "tests/it"].into_iter().flat_map(|folder| files(&file(folder))) {
+        let source = String::from_utf8_lossy(&std::fs::read(source).unwrap()).into_owned();
+        missing.retain(|name| !source.contains(&format!("fn {name}(")));
+    }
+    assert!(missing.is_empty(), "no test is called {missing:?}");
 }

@@ -197,6 +197,11 @@ impl ControllerConfig {
     pub fn target(&self, service: &ServiceName) -> Option<&TargetConfig> {
         self.targets.iter().find(|target| target.service == *service)
     }
+
+    /// Whether a service is a key of a file that is no `InferenceService`.
+    pub fn is_field(&self, service: &ServiceName) -> bool {
+        self.target(service).is_some_and(|target| target.field.is_some())
+    }
 }
 
 impl TryFrom<RawControllerConfig> for ControllerConfig {

@@ -47,12 +47,10 @@ fn check(change: impl FnOnce(&mut Situation<'_>, &mut Plan, &mut Policy), expect
         mode: Mode::Commit,
         has_forge: false,
         paused: None,
-        done: &[],
+        before: Before::default(),
         accused: &[],
         circuit_opened: None,
         n_targets: 4,
-        rolled_back_before: None,
-        is_introduced_by_us: false,
         causality: Causality::Caused("quiet before".into()),
     };
     change(&mut situation, &mut changed, &mut policy);
@@ -94,8 +92,8 @@ fn nothing_is_done_while_paused_or_when_nobody_can_say() {
 
 #[test]
 fn a_rollback_is_never_rolled_back_and_a_version_only_once() {
-    check(|now, _, _| now.is_introduced_by_us = true, "human: rollback_of_rollback");
-    check(|now, _, _| now.rolled_back_before = Some("rb-1"), "human: once");
+    check(|now, _, _| now.before.is_introduced_by_us = true, "human: rollback_of_rollback");
+    check(|now, _, _| now.before.rolled_back_by = Some("rb-1".into()), "human: once");
 }
 
 #[test]
@@ -117,19 +115,22 @@ fn many_services_at_once_open_the_circuit() {
 
 #[test]
 fn budgets_and_the_cool_down_hold() {
-    let done = |names: &[&str], minute| -> &'static [(ServiceName, Timestamp)] {
-        Vec::leak(names.iter().map(|text| (name(text), at(minute))).collect())
+    let done = |names: &[&str], minute| -> Vec<(ServiceName, Timestamp)> {
+        names.iter().map(|text| (name(text), at(minute))).collect()
     };
-    check(|now, _, _| now.done = done(&["prod/credit"], 9_800), "suppress: cool_down");
-    check(|now, _, _| now.done = done(&["prod/credit"], 9_000), "commit");
-    check(|now, _, _| now.done = done(&["prod/a", "prod/b", "prod/c"], 10_000), "suppress: namespace_budget");
+    check(|now, _, _| now.before.done = done(&["prod/credit"], 9_800), "suppress: cool_down");
+    check(|now, _, _| now.before.done = done(&["prod/credit"], 9_000), "commit");
     check(
-        |now, _, _| now.done = done(&["a/a", "b/b", "c/c", "d/d", "e/e"], 10_000),
+        |now, _, _| now.before.done = done(&["prod/a", "prod/b", "prod/c"], 10_000),
+        "suppress: namespace_budget",
+    );
+    check(
+        |now, _, _| now.before.done = done(&["a/a", "b/b", "c/c", "d/d", "e/e"], 10_000),
         "suppress: global_budget",
     );
-    check(|now, _, _| now.done = done(&["a/a", "b/b", "c/c", "d/d", "e/e"], 9_900), "commit");
+    check(|now, _, _| now.before.done = done(&["a/a", "b/b", "c/c", "d/d", "e/e"], 9_900), "commit");
     // A clock that went back does not empty the budget.
-    check(|now, _, _| now.done = done(&["prod/credit"], 10_020), "suppress: cool_down");
+    check(|now, _, _| now.before.done = done(&["prod/credit"], 10_020), "suppress: cool_down");
 }
 
 #[test]
@@ -156,7 +157,7 @@ fn a_person_may_do_what_the_controller_may_not() {
     check(|now, _, _| (now.origin, now.causality) = (origin, Causality::NotCaused("x".into())), "commit");
     check(|now, _, _| (now.origin, now.paused) = (origin, Some("x")), "suppress: pause");
     check(|now, _, _| (now.origin, now.mode) = (origin, Mode::Approve), "commit");
-    check(|now, _, _| (now.origin, now.is_introduced_by_us) = (origin, true), "commit");
+    check(|now, _, _| (now.origin, now.before.is_introduced_by_us) = (origin, true), "commit");
     let asks_only: &'static Origin = Box::leak(Box::new(person(true)));
     check(|now, _, _| now.origin = asks_only, "dry run");
 }

@@ -1,7 +1,9 @@
 //! The loop of one incident: what its state asks for, until nothing follows.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
+use futures_util::FutureExt;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, info_span};
 
@@ -9,9 +11,19 @@ use super::super::incident::State;
 use super::case::{Case, Turn};
 use super::{Context, confirm, publish, resolve, verify, weigh};
 
-/// Moves the incident until it has ended, or until `stop`. A step that is dropped in the middle is one that was killed in the middle: the
-/// journal has its state, and the state says how to go on.
+/// Moves the incident until it has ended, or until `stop`. Should a step panic, a person is called: tried again it would do the same, and
+/// nobody would act on what is open.
 pub async fn act(context: Arc<Context>, case: Arc<Case>, stop: CancellationToken) {
+    let moving = step_by_step(Arc::clone(&context), Arc::clone(&case), stop);
+    if AssertUnwindSafe(moving).catch_unwind().await.is_err() {
+        let state = case.snapshot().await.state;
+        let why = format!("the controller panicked in state {state}, which is a bug; its log says where");
+        case.enter(&context, Turn::to(State::NeedsHuman, why)).await;
+    }
+}
+
+/// A step that is dropped in the middle is one that was killed in the middle: the journal has its state, and the state says how to go on.
+async fn step_by_step(context: Arc<Context>, case: Arc<Case>, stop: CancellationToken) {
     loop {
         let incident = case.snapshot().await;
         if incident.state.is_terminal() {

@@ -25,7 +25,7 @@ type Written = Box<dyn FnOnce(&mut Incident) + Send>;
 /// What follows from a step: another state, and what was found out on the way.
 pub struct Turn {
     state: State,
-    reason: String,
+    pub(super) reason: String,
     change: Option<Written>,
     alone: Option<OwnedMutexGuard<()>>,
 }

@@ -1,5 +1,5 @@
-//! Where alerts and people come in: each becomes an incident, or is added to the one that is open. All is in the journal when the
-//! answer is given. A caller that hangs up drops the answer alone.
+//! Where alerts come in: each becomes an incident, or is added to the one that is open. All is in the journal when the answer is given. A
+//! caller that hangs up drops the answer alone. What is open goes on in a task of its own while the term lasts.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,41 +11,38 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::super::alert::{Alert, Delivery};
-use super::super::incident::{Accusation, Incident, Origin, State, Timestamp};
+use super::super::incident::{Incident, Origin};
 use super::super::journal::Kind;
-use super::super::pause::Pause;
 use super::super::target::ServiceName;
 use super::act::act;
 use super::case::Case;
 use super::finish::ToTheEnd;
-use super::{Context, Refused, RollbackAsk};
+use super::intake::{attach, begin, has_answered};
+use super::{Context, Refused};
 use crate::net::chain;
 
 /// How often Prometheus is asked for alerts that were not delivered. Alertmanager repeats one only after hours.
 const REQUERY_EVERY: Duration = Duration::from_secs(30);
 
-/// What was let go for a reason that passes is not looked at again before.
-const ASK_AGAIN_AFTER: Duration = Duration::from_mins(2);
-
 /// The way in.
 #[derive(Clone)]
 pub struct EngineHandle {
-    context: Arc<Context>,
-    desk: Arc<Mutex<Desk>>,
-    calls: ToTheEnd,
+    pub(super) context: Arc<Context>,
+    pub(super) desk: Arc<Mutex<Desk>>,
+    pub(super) calls: ToTheEnd,
 }
 
 /// What is open.
 #[derive(Default)]
-struct Desk {
-    open: BTreeMap<ServiceName, Arc<Case>>,
+pub(super) struct Desk {
+    pub(super) open: BTreeMap<ServiceName, Arc<Case>>,
     tasks: TaskTracker,
     /// Ends with the term.
     stop: Option<CancellationToken>,
 }
 
 /// The last incident of a service.
-enum Last {
+pub(super) enum Last {
     /// Somebody acts on it.
     Open(Arc<Case>),
     /// It has ended, if there ever was one.
@@ -164,7 +161,7 @@ impl EngineHandle {
             delivered.n_added += 1;
             return Ok(());
         }
-        if let Some(mut last) = ended.filter(|ended| has_answered(ended, &version, alerts)) {
+        if let Some(mut last) = ended.filter(|ended| has_answered(ended, &version, alerts, now)) {
             attach(&mut last, alerts, now);
             self.context.journal.record(&last, "alerts came again").await?;
             delivered.n_added += 1;
@@ -177,82 +174,6 @@ impl EngineHandle {
         Ok(())
     }
 
-    /// Takes in what a person asks for. Returns the number of the incident.
-    ///
-    /// # Errors
-    /// [`Refused`] if there is no such target, something is open there, or it could not be written down.
-    pub async fn roll_back(&self, ask: RollbackAsk) -> Result<u64, Refused> {
-        let handle = self.clone();
-        self.calls.run(async move { handle.roll_back_now(ask).await }).await
-    }
-
-    async fn roll_back_now(&self, ask: RollbackAsk) -> Result<u64, Refused> {
-        if !self.is_leader() {
-            return Err(Refused::NotLeader);
-        }
-        if self.context.config.target(&ask.service).is_none() {
-            return Err(Refused::NotFound(format!("{} is none of the `targets`", ask.service)));
-        }
-        let mut desk = self.desk.lock().await;
-        if let Last::Open(case) = self.last(&mut desk, &ask.service).await? {
-            let Incident { id, state, .. } = case.snapshot().await;
-            return Err(Refused::Invalid(format!("incident {id} of it is open: {state}")));
-        }
-        let RollbackAsk { service, to, reason, by, is_dry_run } = ask;
-        let origin = Origin::Person { by, reason, to, is_dry_run };
-        let incident = begin(service, String::new(), origin, Utc::now());
-        self.open(&mut desk, incident, "a person asks").await
-    }
-
-    /// Says yes to what waits for it.
-    ///
-    /// # Errors
-    /// [`Refused`] if nothing of that name waits, or it could not be written down.
-    pub async fn approve(&self, id: &str, by: &str) -> Result<(), Refused> {
-        let (handle, id, by) = (self.clone(), id.to_owned(), by.to_owned());
-        self.calls.run(async move { handle.approve_now(&id, by).await }).await
-    }
-
-    async fn approve_now(&self, id: &str, by: String) -> Result<(), Refused> {
-        if !self.is_leader() {
-            return Err(Refused::NotLeader);
-        }
-        let found = self.context.journal.incident(id).await?;
-        let incident = found.ok_or_else(|| Refused::NotFound(format!("there is no incident {id}")))?;
-        let case = self.desk.lock().await.open.get(&incident.service).cloned();
-        let waits = |incident: &Incident| incident.state == State::AwaitingApproval;
-        match case {
-            Some(case) if waits(&case.snapshot().await) && case.snapshot().await.id == incident.id => {
-                Ok(case.add(&self.context, "approved", |incident| incident.approved_by = Some(by)).await?)
-            }
-            _ => Err(Refused::Invalid(format!(
-                "incident {} is {}, and waits for nobody",
-                incident.id, incident.state
-            ))),
-        }
-    }
-
-    /// All pauses of the API.
-    pub async fn pauses(&self) -> Vec<Pause> {
-        self.context.book.pauses().await
-    }
-
-    /// Other pauses than before.
-    ///
-    /// # Errors
-    /// [`Refused`] if this is not the active replica, or it could not be written down.
-    pub async fn set_pauses(
-        &self,
-        by: &str,
-        change: impl FnOnce(&mut Vec<Pause>) + Send + 'static,
-    ) -> Result<(), Refused> {
-        if !self.is_leader() {
-            return Err(Refused::NotLeader);
-        }
-        let (context, by) = (Arc::clone(&self.context), by.to_owned());
-        self.calls.run(async move { Ok(context.book.set_pauses(&context, &by, change).await?) }).await
-    }
-
     /// Once the term has begun: until then nothing is taken on.
     #[cfg(test)]
     pub async fn ready(&self) {
@@ -263,7 +184,7 @@ impl EngineHandle {
 
     /// The last incident of a service. What is open in the journal alone, as after a write that failed when it was in the file already,
     /// goes on: nothing begins beside it.
-    async fn last(&self, desk: &mut Desk, service: &ServiceName) -> Result<Last, Refused> {
+    pub(super) async fn last(&self, desk: &mut Desk, service: &ServiceName) -> Result<Last, Refused> {
         if let Some(case) = desk.open.get(service).cloned() {
             if !case.snapshot().await.state.is_terminal() {
                 return Ok(Last::Open(case));
@@ -280,7 +201,7 @@ impl EngineHandle {
         }
     }
 
-    async fn open(&self, desk: &mut Desk, incident: Incident, note: &str) -> Result<u64, Refused> {
+    pub(super) async fn open(&self, desk: &mut Desk, incident: Incident, note: &str) -> Result<u64, Refused> {
         let Some(stop) = desk.stop.clone() else { return Err(Refused::NotLeader) };
         let incident = self.context.journal.begin(incident, note).await?;
         let id = incident.id;
@@ -347,65 +268,5 @@ impl EngineHandle {
         if let Err(error) = self.take_in(alerts, origin).await {
             tracing::warn!(%error, "what fires could not be taken in");
         }
-    }
-}
-
-pub(super) fn begin(service: ServiceName, version: String, origin: Origin, now: Timestamp) -> Incident {
-    Incident {
-        id: 0,
-        service,
-        version,
-        origin,
-        accusations: Vec::new(),
-        state: State::Received,
-        reason: "received".to_owned(),
-        entered: BTreeMap::from([(State::Received, now)]),
-        deadline: None,
-        evidence: BTreeMap::new(),
-        plan: None,
-        gates: Vec::new(),
-        approved_by: None,
-        pull_request: None,
-        commit: None,
-        cleanup: None,
-    }
-}
-
-/// Alerts of one incident are told apart by their fingerprints; the same one again is counted.
-fn attach(incident: &mut Incident, alerts: &[Alert], now: Timestamp) {
-    for alert in alerts.iter().filter(|alert| alert.is_firing()) {
-        match incident.accusations.iter_mut().find(|known| known.fingerprint == alert.fingerprint) {
-            Some(known) => {
-                known.last_seen = now;
-                known.n_seen += 1;
-                // When it began stays as it was told first: asked again, Prometheus says when it became pending.
-            }
-            None => incident.accusations.push(Accusation {
-                name: alert.name.clone(),
-                fingerprint: alert.fingerprint.clone(),
-                labels: alert.labels.clone(),
-                starts_at: alert.starts_at,
-                first_seen: now,
-                last_seen: now,
-                n_seen: 1,
-            }),
-        }
-    }
-}
-
-/// Whether an ended incident is the answer to these alerts as well: it is about the same version, and ended in a way that only a person or a
-/// new commit changes, or it ended just now. One that was let go for a reason that passes is begun anew.
-fn has_answered(last: &Incident, version: &str, alerts: &[Alert]) -> bool {
-    if last.version != version {
-        return false;
-    }
-    let ended = last.entered.get(&last.state).copied().unwrap_or_default();
-    let is_older = alerts.iter().all(|alert| alert.starts_at <= ended);
-    match last.state {
-        // For a reason that passes: asked again, though not by every copy of one delivery.
-        State::Suppressed => is_older && (Utc::now() - ended).to_std().unwrap_or_default() < ASK_AGAIN_AFTER,
-        // The same version can be deployed again, with alerts that begin later.
-        State::Recovered | State::Superseded => is_older,
-        _ => true,
     }
 }

@@ -4,22 +4,47 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::super::choose::{Denial, Ledger};
+use super::super::decide::Before;
 use super::super::git::Action;
 use super::super::incident::{Incident, Plan, State, Timestamp};
 use super::super::target::ServiceName;
+use crate::baseline::source::version_of;
 
 /// Commits of ours on the branch.
+#[derive(Clone, Copy, Debug)]
 pub struct Past<'a>(pub &'a [Action]);
 
 impl<'a> Past<'a> {
+    /// All that the gates ask about, before `plan` is done for a service. `open` is what the journal has open; a pull request may be merged
+    /// within `followed`.
+    pub fn before(
+        &self,
+        service: &ServiceName,
+        plan: &Plan,
+        open: &[Incident],
+        followed: Duration,
+    ) -> Before {
+        Before {
+            done: [self.done(), self.under_way(open)].concat(),
+            rolled_back_by: self.rolled_back_from(service, &plan.bad_uri).map(str::to_owned),
+            is_introduced_by_us: self.has_brought(service, plan, followed),
+        }
+    }
+
+    /// Whatever of ours put this version of a service away, the newest first.
+    pub fn of_version(&self, service: &ServiceName, version: &str) -> impl Iterator<Item = &'a Action> {
+        let is_it = move |action: &&Action| action.from_uri().is_some_and(|uri| version_of(&uri) == version);
+        self.0.iter().filter(move |action| action.service().as_ref() == Some(service)).filter(is_it)
+    }
+
     /// All rollbacks: which service, when.
-    pub fn done(&self) -> Vec<(ServiceName, Timestamp)> {
+    fn done(&self) -> Vec<(ServiceName, Timestamp)> {
         self.rollbacks().filter_map(|action| Some((action.service()?, action.committed_at))).collect()
     }
 
     /// Rollbacks that were decided on and are not on the branch yet. Without them, many that are decided on in one moment would each
     /// find the budgets untouched.
-    pub fn under_way(&self, open: &[Incident]) -> Vec<(ServiceName, Timestamp)> {
+    fn under_way(&self, open: &[Incident]) -> Vec<(ServiceName, Timestamp)> {
         let there: BTreeSet<&str> = self.0.iter().filter_map(Action::action_id).collect();
         let decided = |incident: &&Incident| {
             let is_there = |plan: &Plan| there.contains(&*plan.action.of_commit(1));
@@ -30,14 +55,14 @@ impl<'a> Past<'a> {
     }
 
     /// The action that rolled back from this version, if one did.
-    pub fn rolled_back_from(&self, service: &ServiceName, uri: &str) -> Option<&'a str> {
+    fn rolled_back_from(&self, service: &ServiceName, uri: &str) -> Option<&'a str> {
         let mut of_version = self.of(service).filter(|action| action.from_uri().as_deref() == Some(uri));
         of_version.find_map(Action::action_id)
     }
 
     /// Whether the accused value came by a rollback: by its commit, or by the merge of its pull request, which is followed for so long.
     /// What people deploy again later is theirs.
-    pub fn has_brought(&self, service: &ServiceName, plan: &Plan, followed: Duration) -> bool {
+    fn has_brought(&self, service: &ServiceName, plan: &Plan, followed: Duration) -> bool {
         let mut of_service = self.0.iter().filter(|action| action.service().as_ref() == Some(service));
         of_service.any(|action| {
             let age = (plan.introduced_at - action.committed_at).to_std();

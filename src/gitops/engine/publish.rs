@@ -7,11 +7,13 @@ use futures_util::future::BoxFuture;
 use tokio::time::sleep;
 
 use super::super::forge::Look;
-use super::super::git::{Change, Hold, Make, PublishError, Superseded};
+use super::super::git::{Change, Hold, Make, PublishError};
 use super::super::incident::{CommitRecord, Incident, Plan, Recipe, State};
-use super::super::manifest::{self, Selector};
 use super::super::message::{self, Purpose};
+use super::super::target::ServiceName;
 use super::case::{Turn, is_late};
+use super::resolve::still_means;
+use super::rewrite::{clean, rewrite};
 use super::{Context, LOOK_EVERY, PullRequests};
 use crate::net::chain;
 
@@ -29,6 +31,7 @@ pub async fn commit(context: &Context, incident: &Incident) -> Turn {
             }
             // A pause that came in the meantime holds, and the decision with it.
             Err(PublishError::Held(why)) => return Turn::to(State::Suppressed, format!("pause: {why}")),
+            Err(PublishError::Unknown(why)) => why,
             Err(PublishError::Rejected(text)) if context.forge.is_some() => {
                 return Turn::to(State::PrOpen, format!("the remote refuses the push ({text})"));
             }
@@ -62,28 +65,47 @@ async fn publish_traffic(
     plan: &Plan,
     branch: Option<&str>,
 ) -> Result<CommitRecord, PublishError> {
-    let make = |bytes: &[u8]| {
-        let document = document(context, incident, plan, bytes)?;
-        manifest::splice(bytes, document, &plan.edits).map_err(|error| Superseded(chain(&error)))
-    };
+    let is_field = context.config.is_field(&incident.service);
+    let make = |bytes: &[u8]| rewrite(bytes, &incident.service, plan, is_field);
     let message = message::of(context.config.cluster.as_str(), incident, plan, Purpose::Traffic);
     let id = plan.action.of_commit(1);
     let n_lines = plan.edits.len();
-    let hold = Pause { context, incident };
+    let hold = Meant { free: Free { context, service: &incident.service }, plan };
     let change =
         Change { id: &id, file: &plan.file, message: &message, make: &make, hold: &hold, n_lines, branch };
     publish(context, &change).await
 }
 
-/// A pause, in the repository or of the API.
-struct Pause<'a> {
+/// No pause, in the repository or of the API.
+struct Free<'a> {
     context: &'a Context,
-    incident: &'a Incident,
+    service: &'a ServiceName,
 }
 
-impl Hold for Pause<'_> {
-    fn why<'a>(&'a self, tip: &'a str) -> BoxFuture<'a, Option<String>> {
-        Box::pin(self.context.book.paused(self.context, tip, &self.incident.service, Utc::now()))
+impl Hold for Free<'_> {
+    fn allows<'a>(&'a self, tip: &'a str) -> BoxFuture<'a, Result<(), PublishError>> {
+        Box::pin(async move {
+            let paused = self.context.book.paused(self.context, tip, self.service, Utc::now()).await;
+            paused.map_or(Ok(()), |why| Err(PublishError::Held(why)))
+        })
+    }
+}
+
+/// And a tip on which the plan means what it meant: it may have waited for hours.
+struct Meant<'a> {
+    free: Free<'a>,
+    plan: &'a Plan,
+}
+
+impl Hold for Meant<'_> {
+    fn allows<'a>(&'a self, tip: &'a str) -> BoxFuture<'a, Result<(), PublishError>> {
+        Box::pin(async move {
+            self.free.allows(tip).await?;
+            if tip == self.plan.tip {
+                return Ok(());
+            }
+            still_means(self.free.context, self.free.service, self.plan, tip).await
+        })
     }
 }
 
@@ -96,26 +118,6 @@ async fn publish(context: &Context, change: &Change<'_>) -> Result<CommitRecord,
         diff: published.diff,
         pushed_at: Utc::now(),
     })
-}
-
-/// Where the document is in this version of the file: others may have been put before it.
-pub fn document(
-    context: &Context,
-    incident: &Incident,
-    plan: &Plan,
-    bytes: &[u8],
-) -> Result<usize, Superseded> {
-    let target = context.config.target(&incident.service);
-    if target.is_some_and(|target| target.field.is_some()) {
-        return Ok(plan.document);
-    }
-    let found = manifest::read(bytes, &Selector::Service(incident.service.clone()));
-    match found.map_err(|error| Superseded(chain(&error)))? {
-        Some(service) => Ok(service.document),
-        // Found by a marker, in a file that is no InferenceService.
-        None if plan.found_by != "index" => Ok(plan.document),
-        None => Err(Superseded(format!("{} is not in {} any more", incident.service, plan.file))),
-    }
 }
 
 /// Opens the pull request, or finds the one that is open, and waits for what people make of it.
@@ -158,6 +160,7 @@ async fn step_pull_request(
                     State::NeedsHuman,
                     format!("the remote refuses the branch {branch}: {text}"),
                 ))),
+                PublishError::Unknown(why) => Err(why),
                 PublishError::Failed(error) => Err(chain(&error)),
             };
         }
@@ -236,19 +239,12 @@ async fn step_clean_up(context: &Context, incident: &Incident, plan: &Plan) -> R
         };
         cluster.may_drop_percent(&incident.service, &plan.good_uri).await?;
     }
-    let make = |bytes: &[u8]| {
-        let document = document(context, incident, plan, bytes)?;
-        let path = &plan.edits[0].path;
-        let path = match plan.recipe {
-            Recipe::StandardCanary => path.trim_end_matches(".trafficPercent"),
-            Recipe::KnativeCanary | Recipe::Uri => path,
-        };
-        manifest::remove_entry(bytes, document, path).map_err(|error| Superseded(chain(&error)))
-    };
+    let is_field = context.config.is_field(&incident.service);
+    let make = |bytes: &[u8]| clean(bytes, &incident.service, plan, is_field);
     let n_lines = count_lines(context, plan, &make).await?;
     let message = message::of(context.config.cluster.as_str(), incident, plan, Purpose::CleanUp);
     let id = plan.action.of_commit(2);
-    let hold = Pause { context, incident };
+    let hold = Free { context, service: &incident.service };
     let (file, message) = (&*plan.file, &message);
     let change = Change { id: &id, file, message, make: &make, hold: &hold, n_lines, branch: None };
     match publish(context, &change).await {
@@ -262,6 +258,7 @@ async fn step_clean_up(context: &Context, incident: &Incident, plan: &Plan) -> R
         )),
         Err(PublishError::Held(why)) => Err(format!("pause: {why}")),
         Err(PublishError::Rejected(text)) => Err(format!("the remote refuses the push: {text}")),
+        Err(PublishError::Unknown(why)) => Err(why),
         Err(PublishError::Failed(error)) => Err(chain(&error)),
     }
 }

@@ -2,7 +2,9 @@
 
 mod bounds;
 mod callers;
+mod meanwhile;
 mod oscillation;
+mod stand_in;
 mod world;
 
 use std::time::Duration;
@@ -148,26 +150,6 @@ async fn a_pause_in_git_holds_and_so_does_one_that_nobody_can_read() {
     }
 }
 
-/// Between our fetch and our push.
-const PAUSE_MEANWHILE: &str = "[ ! -e paused.index ] || exit 0
-unset GIT_QUARANTINE_PATH GIT_OBJECT_DIRECTORY GIT_ALTERNATE_OBJECT_DIRECTORIES
-export GIT_INDEX_FILE=paused.index GIT_AUTHOR_NAME=ann GIT_AUTHOR_EMAIL=a@example.com GIT_COMMITTER_NAME=ann GIT_COMMITTER_EMAIL=a@example.com
-git read-tree main
-blob=$(echo 'paused: true' | git hash-object -w --stdin)
-git update-index --add --cacheinfo 100644,$blob,.drift/pause.yaml
-git update-ref refs/heads/main $(git commit-tree -p main -m pause $(git write-tree))";
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_pause_that_comes_while_it_pushes_holds() {
-    let world = World::start(|_| ()).await;
-    world.deploy(2);
-    world.hook(PAUSE_MEANWHILE);
-    world.accuse(2).await;
-    check_state(&world.ended().await, State::Suppressed, "pause");
-    assert!(world.remote().join("paused.index").exists(), "it came by our push");
-    assert_eq!(world.n_ours(), 0);
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn an_unverified_version_waits_for_a_person() {
     let world = World::start(|config| config.policy.unverified = Unverified::Approve).await;
@@ -306,4 +288,18 @@ async fn what_was_open_goes_on_after_a_restart() {
     world.facts(|facts| facts.serves = None);
     check_state(&world.ended().await, State::Recovered, "");
     assert_eq!(world.n_commits(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_step_that_panics_calls_a_person_and_keeps_nothing_from_the_next_version() {
+    let world = World::start(|_| ()).await;
+    world.deploy(2);
+    world.facts(|facts| facts.panics = true);
+    world.accuse(2).await;
+    check_state(&world.ended().await, State::NeedsHuman, "panicked in state confirming");
+    world.facts(|facts| facts.panics = false);
+    world.deploy(3);
+    world.accuse(3).await;
+    let incidents = world.all_ended(2).await;
+    check_state(&incidents[0], State::Recovered, "");
 }

@@ -11,7 +11,7 @@ use super::super::manifest::{self, Selector};
 use super::super::prometheus::Answer;
 use super::super::serving::Serving;
 use super::case::{Turn, is_late};
-use super::publish::document;
+use super::rewrite::document;
 use super::weigh::version_label;
 use super::{Context, LOOK_EVERY};
 use crate::baseline::source::hash_of;
@@ -120,7 +120,8 @@ impl Branch<'_> {
             return Ok(None);
         };
         let path = self.plan.edits.first().map(|edit| edit.path.clone()).unwrap_or_default();
-        let document = document(self.context, self.incident, self.plan, &bytes).ok();
+        let service = &self.incident.service;
+        let document = document(&bytes, service, self.plan, self.context.config.is_field(service)).ok();
         let selector = Selector::Field { document, path };
         let read = manifest::read(&bytes, &selector).ok().flatten();
         Ok(read.and_then(|service| service.uri).map(|field| field.value))

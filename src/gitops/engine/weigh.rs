@@ -49,14 +49,13 @@ async fn decision(context: &Context, incident: &Incident, plan: &Plan) -> Result
     let alone = context.book.decide_alone().await;
     let tip = context.repository.fetch().await.map_err(|error| chain(&error))?;
     let actions = context.repository.actions(&tip, MAX_ACTIONS).await.map_err(|error| chain(&error))?;
-    let past = Past(&actions);
     let open = context.journal.open_incidents().await.map_err(|error| chain(&error))?;
-    let done = [past.done(), past.under_way(&open)].concat();
+    let followed = context.forge.as_ref().map_or(Duration::ZERO, |forge| forge.expires_after());
+    let before = Past(&actions).before(&incident.service, plan, &open, followed);
     let now = Utc::now();
     let paused = context.book.paused(context, &tip, &incident.service, now).await;
     let accused = accused(context, &incident.service, now).await;
     let circuit_opened = context.book.circuit_opened().await;
-    let followed = context.forge.as_ref().map_or(Duration::ZERO, |forge| forge.expires_after());
     let began = incident.accusations.iter().map(|accusation| accusation.starts_at).max();
     let began = began.unwrap_or(now).min(now);
     let situation = Situation {
@@ -68,12 +67,10 @@ async fn decision(context: &Context, incident: &Incident, plan: &Plan) -> Result
         mode: context.config.target(&incident.service).map_or(Mode::DryRun, |target| target.mode),
         has_forge: context.forge.is_some(),
         paused: paused.as_deref(),
-        done: &done,
+        before,
         accused: &accused,
         circuit_opened,
         n_targets: context.config.targets.len(),
-        rolled_back_before: past.rolled_back_from(&incident.service, &plan.bad_uri),
-        is_introduced_by_us: past.has_brought(&incident.service, plan, followed),
         causality,
     };
     let policy = &context.config.policy;
@@ -90,7 +87,7 @@ async fn decision(context: &Context, incident: &Incident, plan: &Plan) -> Result
             context.measure.gate_denied(&answer.gate);
         }
     }
-    context.measure.budgets(&done, policy, now);
+    context.measure.budgets(&situation.before.done, policy, now);
     let turn = match decision {
         Decision::Commit => Turn::to(State::Committing, "every gate lets it pass"),
         Decision::Approve(why) => Turn::to(State::AwaitingApproval, why),

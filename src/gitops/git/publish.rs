@@ -30,10 +30,10 @@ pub struct Superseded(pub String);
 /// From what a file says to what it is to say.
 pub type Make<'a> = dyn Fn(&[u8]) -> Result<Vec<u8>, Superseded> + Sync + 'a;
 
-/// What may forbid a change. It is asked on every new tip, as a pause may have come with it.
+/// What may forbid a change. It is asked on every new tip: a pause may have come with it, or the line have got another meaning.
 pub trait Hold: Sync {
-    /// Why nothing is to be written on top of this commit; `None`: it may be.
-    fn why<'a>(&'a self, tip: &'a str) -> BoxFuture<'a, Option<String>>;
+    /// Whether anything may be written on top of this commit; the error says why not.
+    fn allows<'a>(&'a self, tip: &'a str) -> BoxFuture<'a, Result<(), PublishError>>;
 }
 
 /// A change of one file.
@@ -76,6 +76,9 @@ pub enum PublishError {
     /// It is forbidden where it would be written.
     #[error("held back: {0}")]
     Held(String),
+    /// Nobody can say now whether it may be written.
+    #[error("not pushed: {0}")]
+    Unknown(String),
     /// The remote refuses it, and will do so again: a hook, a protected branch, a signature it wants.
     #[error("the remote refuses the push: {0}")]
     Rejected(String),
@@ -140,9 +143,7 @@ impl Repository {
                 return Ok(Attempt::Published(Published { commit, parent, diff, was_there: true }));
             }
         }
-        if let Some(why) = change.hold.why(&tip).await {
-            return Err(PublishError::Held(why));
-        }
+        change.hold.allows(&tip).await?;
         let began = Instant::now();
         let gone = || PublishError::Superseded(format!("{} is not there any more", change.file));
         let bytes = self.read(&tip, change.file).await?.ok_or_else(gone)?;

@@ -38,12 +38,22 @@ pub fn rolled_out_uri(view: &View) -> Option<&str> {
     uri_of(view, status_of(view, "latestRolledoutRevision"))
 }
 
-/// Whether dropping the percent of a stopped canary moves no traffic to the accused version: it then goes to the latest ready
-/// revision, so that has to be the latest one and of the good version.
+/// Whether dropping the percent of a stopped canary moves no traffic to another version than this. It then all goes to the latest ready
+/// revision: that has to be the latest one, of the good version, which has to have the traffic already.
 ///
 /// # Errors
 /// Why not yet.
 pub fn may_drop_percent(view: &View, good_uri: &str) -> Result<(), String> {
+    is_latest_ready(view, good_uri)?;
+    match rolled_out_uri(view) {
+        Some(uri) if !is_same(uri, good_uri) => {
+            Err(format!("{uri} has the traffic, and {good_uri} would get it"))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn is_latest_ready(view: &View, good_uri: &str) -> Result<(), String> {
     let (created, ready) = (status_of(view, "latestCreatedRevision"), status_of(view, "latestReadyRevision"));
     if created.is_empty() || created != ready {
         return Err(format!("revision {created} is not ready, {ready} is the last that was"));
@@ -80,7 +90,7 @@ pub(super) fn rolled_out(view: &View, plan: &Plan, is_canary: bool) -> Serving {
     // Ready, of the good version, and yet without traffic: a percent pins it to the revision before, for ever.
     let is_pinned = number(&view.service, "/spec/predictor/canaryTrafficPercent")
         .is_some_and(|percent| percent < 100)
-        && may_drop_percent(view, &plan.good_uri).is_ok()
+        && is_latest_ready(view, &plan.good_uri).is_ok()
         && share(&plan.bad_uri) > 0;
     if is_pinned {
         return Serving::Hung(format!(

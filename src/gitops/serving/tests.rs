@@ -235,6 +235,12 @@ fn a_knative_canary_is_stopped_by_its_traffic_and_cleaned_up_by_its_revision() {
     let done = knative("r3", "r3", "r1", &[("r1", 100), ("r3", 0)], "True");
     check(&done, &canary, &Serving::Ready);
     assert_eq!(may_drop_percent(&done, GOOD), Ok(()));
+    // Somebody has promoted the accused version meanwhile.
+    let promoted = knative("r3", "r3", "r2", &[("r2", 100), ("r3", 0)], "True");
+    assert_eq!(
+        may_drop_percent(&promoted, GOOD).unwrap_err(),
+        "s3://models/credit/v2 has the traffic, and s3://models/credit/v1 would get it"
+    );
     let nobody = knative("r9", "r9", "r1", &[("r1", 100)], "True");
     assert_eq!(may_drop_percent(&nobody, GOOD).unwrap_err(), "nobody knows what revision r9 serves");
 }

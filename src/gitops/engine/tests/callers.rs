@@ -6,7 +6,7 @@ use chrono::Utc;
 
 use super::super::super::incident::{Incident, Origin};
 use super::super::super::pause::{Pause, Scope};
-use super::super::desk::begin;
+use super::super::intake::begin;
 use super::*;
 
 /// Drops `call` while the journal's file belongs to another process, which then gives it back.

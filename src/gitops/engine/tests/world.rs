@@ -5,15 +5,14 @@ use std::process::Command;
 use std::sync::Mutex;
 
 use chrono::{TimeDelta, Utc};
-use futures_util::future::{BoxFuture, ready};
 use prometheus::Registry;
 use tempfile::TempDir;
 
 use super::super::super::choose::Verdict;
 use super::super::super::config::ControllerConfig;
 use super::super::super::incident::{Incident, Timestamp};
-use super::super::super::prometheus::{Answer, ServingVersion};
 use super::super::*;
+use super::stand_in::{Facts, StandInWitness};
 use super::{Alert, Delivery, State};
 use crate::baseline::source::version_of;
 use crate::gitops::config::RawControllerConfig;
@@ -54,98 +53,6 @@ pub fn manifest(number: u8, percent: Option<u8>) -> String {
     )
 }
 
-/// What the stand-in says.
-#[derive(Clone, Debug)]
-pub struct Facts {
-    pub accused: bool,
-    /// `None`: nobody can say.
-    pub is_well: Option<bool>,
-    /// What pods serve; `None`: what the manifest says.
-    pub serves: Option<String>,
-    /// Who else is accused.
-    pub others: Vec<(ServiceName, Timestamp)>,
-}
-
-struct StandInWitness {
-    facts: Arc<Mutex<Facts>>,
-    remote: PathBuf,
-}
-
-impl StandInWitness {
-    fn facts(&self) -> Facts {
-        self.facts.lock().unwrap().clone()
-    }
-}
-
-fn say<'a>(yes: Option<bool>) -> BoxFuture<'a, Answer> {
-    Box::pin(ready(match yes {
-        Some(true) => Answer::Yes("the stand-in says so".into()),
-        Some(false) => Answer::No("the stand-in says no".into()),
-        None => Answer::Unknown("the stand-in does not know".into()),
-    }))
-}
-
-impl Witness for StandInWitness {
-    fn still_accused<'a>(
-        &'a self,
-        _: &'a ServiceName,
-        _: &'a str,
-        _: &'a [&'a str],
-    ) -> BoxFuture<'a, Answer> {
-        say(Some(self.facts().accused))
-    }
-
-    fn came_with<'a>(
-        &'a self,
-        _: &'a ServiceName,
-        _: &'a str,
-        _: &'a str,
-        _: Duration,
-    ) -> BoxFuture<'a, Answer> {
-        say(Some(true))
-    }
-
-    fn is_trusted<'a>(&'a self, _: &'a ServiceName, _: &'a str) -> BoxFuture<'a, Answer> {
-        say(Some(true))
-    }
-
-    fn is_well<'a>(&'a self, _: &'a ServiceName, _: &'a str, _: Timestamp, _: u64) -> BoxFuture<'a, Answer> {
-        say(self.facts().is_well)
-    }
-
-    fn serving<'a>(&'a self, _: &'a ServiceName) -> BoxFuture<'a, Result<Vec<ServingVersion>, String>> {
-        let in_git = git(&self.remote, &["show", "main:credit.yaml"]);
-        let uri = in_git
-            .lines()
-            .find_map(|line| line.split_once("storageUri: "))
-            .unwrap()
-            .1
-            .split(' ')
-            .next()
-            .unwrap();
-        let version = self.facts().serves.unwrap_or_else(|| version_of(uri));
-        let hash = version.rsplit('-').next().unwrap().to_owned();
-        let serving = ServingVersion {
-            model: "credit".into(),
-            version,
-            storage_uri_hash: hash,
-            component: "predictor".into(),
-            revision: String::new(),
-            n_pods: 1,
-            rows: 5000,
-        };
-        Box::pin(ready(Ok(vec![serving])))
-    }
-
-    fn accused_services(&self) -> BoxFuture<'_, Result<Vec<(ServiceName, Timestamp)>, String>> {
-        Box::pin(ready(Ok(self.facts().others)))
-    }
-
-    fn firing(&self) -> BoxFuture<'_, Result<Vec<Alert>, String>> {
-        Box::pin(ready(Ok(Vec::new())))
-    }
-}
-
 pub struct World {
     pub handle: EngineHandle,
     registry: Registry,
@@ -174,7 +81,8 @@ impl World {
         let raw: RawControllerConfig = serde_saphyr::from_str(&text).unwrap();
         let mut config = ControllerConfig::try_from(raw).unwrap();
         configure(&mut config);
-        let facts = Facts { accused: true, is_well: Some(true), serves: None, others: Vec::new() };
+        let facts =
+            Facts { accused: true, is_well: Some(true), serves: None, others: Vec::new(), panics: false };
         let facts = Arc::new(Mutex::new(facts));
         let state_dir = folder.path().join("state");
         write(folder.path(), "credit.yaml", &manifest(1, None));
@@ -396,7 +304,7 @@ fn run(folder: &Path, arguments: &[&str]) {
     git(folder, arguments);
 }
 
-fn git(folder: &Path, arguments: &[&str]) -> String {
+pub fn git(folder: &Path, arguments: &[&str]) -> String {
     let output = command(folder, arguments).output().unwrap();
     assert!(output.status.success(), "git {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap().trim().to_owned()

@@ -140,18 +140,14 @@ impl<'a> Facts<'a> {
             (now - action.committed_at).to_std().unwrap_or_default() < policy.decision_expires.0
         };
         let ours = self.past.of_version(self.service, version).find(lately);
-        match ours.and_then(Action::as_plan) {
-            Some((plan, commit)) => {
-                Turn::to(State::Pushed, format!("{} is in Git already", commit.id)).with(move |incident| {
-                    incident.plan = Some(plan);
-                    incident.commit = Some(commit);
-                })
-            }
-            None => {
-                let found = self.located.service.uri.as_ref().map_or("nothing", |field| &*field.value);
-                Turn::to(State::Superseded, format!("the manifest has {found}, not version {version}"))
-            }
-        }
+        let Some((plan, commit)) = ours.and_then(Action::as_plan) else {
+            let found = self.located.service.uri.as_ref().map_or("nothing", |field| &*field.value);
+            return Turn::to(State::Superseded, format!("the manifest has {found}, not version {version}"));
+        };
+        Turn::to(State::Pushed, format!("{} is in Git already", commit.id)).with(move |incident| {
+            incident.plan = Some(plan);
+            incident.commit = Some(commit);
+        })
     }
 
     /// Whether a plan that was made at another commit means here what it meant there: what stood there was not put away and put back, and

@@ -2,6 +2,7 @@
 //! within a process; between processes there is the lease, and in the end the remote's own check that a push moves forward.
 
 mod act;
+mod adopt;
 mod book;
 mod case;
 mod confirm;

@@ -20,6 +20,11 @@ pub async fn act(context: Arc<Context>, case: Arc<Case>, stop: CancellationToken
         let why = format!("the controller panicked in state {state}, which is a bug; its log says where");
         case.enter(&context, Turn::to(State::NeedsHuman, why)).await;
     }
+    let incident = case.snapshot().await;
+    if let (true, Some(_), Some(action)) = (incident.state.is_terminal(), &incident.commit, incident.action())
+    {
+        context.book.end(&context, action).await;
+    }
 }
 
 /// A step that is dropped in the middle is one that was killed in the middle: the journal has its state, and the state says how to go on.

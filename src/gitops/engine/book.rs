@@ -1,7 +1,7 @@
-//! What is known beyond single incidents: which versions were good, which are not gone back to, what is paused, who is accused. In the
-//! journal, and of that what no commit has also in a `ConfigMap`, for the replica that takes over.
+//! What is known beyond single incidents: which versions were good, which are not gone back to, what is paused, who is accused, which actions
+//! have ended. In the journal, and of that what no commit has also in a `ConfigMap`, for the replica that takes over.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use tokio::sync::{Mutex, OwnedMutexGuard};
 use super::super::choose::{Denial, Ledger, Verdict};
 use super::super::decide::is_circuit_open;
 use super::super::git::GitError;
-use super::super::incident::{State, Timestamp};
+use super::super::incident::{ActionId, State, Timestamp};
 use super::super::journal::{Journal, JournalError, Kind};
 use super::super::pause::{Pause, Pauses};
 use super::super::target::ServiceName;
@@ -23,6 +23,10 @@ use crate::net::chain;
 const LEDGERS_KEY: &str = "ledgers.json";
 /// Where the pauses are in it.
 const PAUSES_KEY: &str = "pauses.json";
+/// Where the actions that have ended are in it.
+const ENDED_KEY: &str = "ended.json";
+/// So many of them are kept, the newest.
+const MAX_ENDED: usize = 100;
 
 /// Shared by all steps.
 #[derive(Debug, Default)]
@@ -39,6 +43,8 @@ struct Known {
     /// Who was accused when last, for the circuit breaker.
     accused: BTreeMap<ServiceName, Timestamp>,
     circuit_opened: Option<Timestamp>,
+    /// Actions that were followed to their end, the newest last.
+    ended: Vec<String>,
 }
 
 /// A verdict or denial as the journal has it.
@@ -111,6 +117,11 @@ impl Book {
         {
             known.pauses = pauses;
         }
+        if let Some(ended) = state.get(ENDED_KEY)
+            && let Ok(ended) = serde_json::from_str(ended)
+        {
+            known.ended = ended;
+        }
     }
 
     /// Nobody else decides while this is held.
@@ -147,6 +158,21 @@ impl Book {
         ledger.denied.insert(uri.to_owned(), denial);
         drop(known);
         self.keep(context).await;
+    }
+
+    /// An action was followed to its end: whoever takes over has nothing to do about it.
+    pub async fn end(&self, context: &Context, action: &ActionId) {
+        let mut known = self.known.lock().await;
+        known.ended.push(action.to_string());
+        let n_old = known.ended.len().saturating_sub(MAX_ENDED);
+        known.ended.drain(..n_old);
+        drop(known);
+        self.keep(context).await;
+    }
+
+    /// Actions that were followed to their end.
+    pub async fn ended(&self) -> BTreeSet<String> {
+        self.known.lock().await.ended.iter().cloned().collect()
     }
 
     /// All pauses of the API.
@@ -255,6 +281,7 @@ impl Book {
             BTreeMap::from([
                 (LEDGERS_KEY.to_owned(), serde_json::json!(known.ledgers).to_string()),
                 (PAUSES_KEY.to_owned(), serde_json::json!(known.pauses).to_string()),
+                (ENDED_KEY.to_owned(), serde_json::json!(known.ended).to_string()),
             ])
         };
         if let Err(error) = cluster.set_state(state).await {

@@ -116,7 +116,7 @@ impl Case {
 }
 
 /// Until when a state may last. What depends on each other's time is counted from the moment of the decision.
-fn deadline(incident: &Incident, policy: &Policy, now: Timestamp) -> Option<Timestamp> {
+pub fn deadline(incident: &Incident, policy: &Policy, now: Timestamp) -> Option<Timestamp> {
     let received = incident.entered.get(&State::Received).copied().unwrap_or(now);
     let after =
         |from: Timestamp, duration: Duration| TimeDelta::from_std(duration).ok().map(|delta| from + delta);

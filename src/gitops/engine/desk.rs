@@ -252,9 +252,18 @@ impl EngineHandle {
         self.context.measure.closed_all();
     }
 
-    /// Asks for alerts that were not delivered, at once and then again and again.
+    /// Asks for alerts that were not delivered, at once and then again and again; and at first for what was begun and not ended.
     pub(super) async fn requery(&self) {
+        let mut has_adopted = false;
         loop {
+            if !has_adopted {
+                match self.adopt().await {
+                    Ok(()) => has_adopted = true,
+                    Err(error) => {
+                        tracing::warn!(%error, "what was begun and not ended cannot be looked for yet");
+                    }
+                }
+            }
             self.ask_prometheus(&Origin::TakeOver).await;
             tokio::time::sleep(REQUERY_EVERY).await;
         }

@@ -37,6 +37,12 @@ impl<'a> Past<'a> {
         self.0.iter().filter(move |action| action.service().as_ref() == Some(service)).filter(is_it)
     }
 
+    /// The last thing that was done for a service, if it moved traffic, since then, and no clean-up followed.
+    pub fn unfinished(&self, service: &ServiceName, since: Timestamp) -> Option<&'a Action> {
+        let last = self.0.iter().find(|action| action.service().as_ref() == Some(service))?;
+        (last.is_rollback() && last.committed_at >= since).then_some(last)
+    }
+
     /// All rollbacks: which service, when.
     fn done(&self) -> Vec<(ServiceName, Timestamp)> {
         self.rollbacks().filter_map(|action| Some((action.service()?, action.committed_at))).collect()

@@ -5,6 +5,7 @@ mod callers;
 mod meanwhile;
 mod oscillation;
 mod stand_in;
+mod take_over;
 mod world;
 
 use std::time::Duration;
@@ -255,39 +256,6 @@ async fn alerts_about_something_else_are_written_down() {
     assert_eq!((delivered.n_begun, delivered.n_other), (0, 1));
     let notes = world.handle.context().journal.notes(super::super::journal::Kind::Delivery).await.unwrap();
     assert_eq!(notes.len(), 1);
-}
-
-/// Killed between the push and the journal's next line, or with the journal on a lost disk: the commit is found in Git, and what
-/// came of it is followed to the end.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_replica_that_takes_over_finds_what_was_done() {
-    let world = World::start(|_| ()).await;
-    world.deploy(2);
-    world.facts(|facts| facts.serves = Some(version(2))); // stuck in SERVING
-    world.accuse(2).await;
-    world.reached(State::Serving).await;
-    let world = world.restart_with_another_journal().await;
-    world.facts(|facts| facts.serves = None);
-    world.accuse(2).await;
-    let incident = world.ended().await;
-    check_state(&incident, State::Recovered, "");
-    assert!(
-        incident.entered.contains_key(&State::Pushed) && !incident.entered.contains_key(&State::Committing)
-    );
-    assert_eq!(world.n_commits(), 3);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn what_was_open_goes_on_after_a_restart() {
-    let world = World::start(|_| ()).await;
-    world.deploy(2);
-    world.facts(|facts| facts.serves = Some(version(2)));
-    world.accuse(2).await;
-    world.reached(State::Serving).await;
-    let world = world.restart().await;
-    world.facts(|facts| facts.serves = None);
-    check_state(&world.ended().await, State::Recovered, "");
-    assert_eq!(world.n_commits(), 3);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::super::incident::{ActionId, CommitRecord, Component, Edit, Plan, Recipe, Timestamp};
+use super::super::incident::{Accusation, ActionId, CommitRecord, Component, Edit, Plan, Recipe, Timestamp};
 use super::super::target::ServiceName;
 use super::message::decoded;
 use super::{GitError, Repository, object_id, seconds};
@@ -115,6 +115,25 @@ impl Action {
     /// What it rolled back to.
     pub fn to_uri(&self) -> Option<String> {
         self.trailer("Drift-To-Uri").map(decoded)
+    }
+
+    /// The alerts that it was made for, as much of them as it says.
+    pub fn accusations(&self, seen: Timestamp) -> Vec<Accusation> {
+        let read = |text: &String| {
+            let text = decoded(text);
+            let (rest, since) = text.rsplit_once(" firing-since=")?;
+            let (name, fingerprint) = rest.rsplit_once(" fp=")?;
+            Some(Accusation {
+                name: name.to_owned(),
+                fingerprint: fingerprint.to_owned(),
+                labels: BTreeMap::new(),
+                starts_at: since.parse().ok()?,
+                first_seen: seen,
+                last_seen: seen,
+                n_seen: 0,
+            })
+        };
+        self.trailers.get("Drift-Alert").into_iter().flatten().filter_map(read).collect()
     }
 
     /// As much of plan and commit as can be read back, for a replica that has not made them.

@@ -1,15 +1,18 @@
-//! In Prometheus's place: it says what a test tells it to.
+//! In Prometheus's place and in Kubernetes's: they say what a test tells them to.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures_util::future::{BoxFuture, ready};
 
-use super::super::super::incident::Timestamp;
+use super::super::super::incident::{Plan, Timestamp};
 use super::super::super::prometheus::{Answer, ServingVersion};
+use super::super::super::serving::Serving;
 use super::super::*;
 use super::Alert;
-use super::world::git;
+use super::world::{git, uri};
 use crate::baseline::source::version_of;
 
 /// What the stand-in says.
@@ -105,5 +108,37 @@ impl Witness for StandInWitness {
 
     fn firing(&self) -> BoxFuture<'_, Result<Vec<Alert>, String>> {
         Box::pin(ready(Ok(Vec::new())))
+    }
+}
+
+/// Version 1 has the traffic, whatever is rolled back serves at once, and state is kept as in a `ConfigMap`.
+#[derive(Default)]
+pub struct StandInCluster {
+    state: Mutex<BTreeMap<String, String>>,
+    /// Whether a stopped canary may be cleaned up.
+    pub may_drop: AtomicBool,
+}
+
+impl Cluster for StandInCluster {
+    fn rolled_out_uri<'a>(&'a self, _: &'a ServiceName) -> BoxFuture<'a, Result<Option<String>, String>> {
+        Box::pin(ready(Ok(Some(uri(1)))))
+    }
+
+    fn may_drop_percent<'a>(&'a self, _: &'a ServiceName, _: &'a str) -> BoxFuture<'a, Result<(), String>> {
+        let may = self.may_drop.load(Ordering::SeqCst);
+        Box::pin(ready(may.then_some(()).ok_or_else(|| "the stand-in says no".to_owned())))
+    }
+
+    fn serving<'a>(&'a self, _: &'a ServiceName, _: &'a Plan) -> BoxFuture<'a, Serving> {
+        Box::pin(ready(Serving::Ready))
+    }
+
+    fn state(&self) -> BoxFuture<'_, Result<BTreeMap<String, String>, String>> {
+        Box::pin(ready(Ok(self.state.lock().unwrap().clone())))
+    }
+
+    fn set_state(&self, state: BTreeMap<String, String>) -> BoxFuture<'_, Result<(), String>> {
+        *self.state.lock().unwrap() = state;
+        Box::pin(ready(Ok(())))
     }
 }

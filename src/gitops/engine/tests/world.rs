@@ -12,7 +12,7 @@ use super::super::super::choose::Verdict;
 use super::super::super::config::ControllerConfig;
 use super::super::super::incident::{Incident, Timestamp};
 use super::super::*;
-use super::stand_in::{Facts, StandInWitness};
+use super::stand_in::{Facts, StandInCluster, StandInWitness};
 use super::{Alert, Delivery, State};
 use crate::baseline::source::version_of;
 use crate::gitops::config::RawControllerConfig;
@@ -57,6 +57,7 @@ pub struct World {
     pub handle: EngineHandle,
     registry: Registry,
     facts: Arc<Mutex<Facts>>,
+    cluster: Option<Arc<StandInCluster>>,
     folder: Arc<TempDir>,
     config: ControllerConfig,
     state_dir: PathBuf,
@@ -67,6 +68,14 @@ pub struct World {
 impl World {
     /// Version 1 serves, and was seen to serve well unless `configure` says that this does not count.
     pub async fn start(configure: impl FnOnce(&mut ControllerConfig)) -> Self {
+        Self::start_beside(None, configure).await
+    }
+
+    /// And with a cluster.
+    pub async fn start_beside(
+        cluster: Option<Arc<StandInCluster>>,
+        configure: impl FnOnce(&mut ControllerConfig),
+    ) -> Self {
         let folder = Arc::new(TempDir::new().unwrap());
         let remote = folder.path().join("remote.git");
         run(folder.path(), &["init", "-q", "--bare", "-b", "main", "remote.git"]);
@@ -86,7 +95,7 @@ impl World {
         let facts = Arc::new(Mutex::new(facts));
         let state_dir = folder.path().join("state");
         write(folder.path(), "credit.yaml", &manifest(1, None));
-        let world = Self::begin(folder, config, facts, state_dir).await;
+        let world = Self::begin(folder, config, facts, cluster, state_dir).await;
         if world.config.policy.unverified == super::Unverified::Commit {
             let now = Utc::now();
             let verdict =
@@ -101,6 +110,7 @@ impl World {
         folder: Arc<TempDir>,
         config: ControllerConfig,
         facts: Arc<Mutex<Facts>>,
+        cluster: Option<Arc<StandInCluster>>,
         state_dir: PathBuf,
     ) -> Self {
         let registry = Registry::new();
@@ -122,7 +132,7 @@ impl World {
             }),
             config: Arc::new(config.clone()),
             argocd: None,
-            cluster: None,
+            cluster: cluster.clone().map(|cluster| cluster as Arc<dyn Cluster>),
             forge: None,
             measure: Measure::new(metrics),
             term: watch::channel(Some(1)).1,
@@ -130,7 +140,7 @@ impl World {
         let handle = EngineHandle::new(context);
         let stop = CancellationToken::new();
         let running = tokio::spawn(run_engine(handle.clone(), stop.clone()));
-        let world = Self { handle, registry, facts, folder, config, state_dir, stop, running };
+        let world = Self { handle, registry, facts, cluster, folder, config, state_dir, stop, running };
         world.handle.ready().await;
         world
     }
@@ -150,9 +160,9 @@ impl World {
     async fn restart_in(self, state_dir: PathBuf) -> Self {
         self.stop.cancel();
         self.running.await.unwrap();
-        let Self { facts, folder, config, handle, .. } = self;
+        let Self { facts, cluster, folder, config, handle, .. } = self;
         drop(handle);
-        Self::begin(folder, config, facts, state_dir).await
+        Self::begin(folder, config, facts, cluster, state_dir).await
     }
 
     pub fn facts(&self, change: impl FnOnce(&mut Facts)) {

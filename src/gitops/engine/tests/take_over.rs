@@ -1,0 +1,66 @@
+//! What one replica has begun and another ends.
+
+use std::sync::atomic::Ordering;
+
+use super::stand_in::StandInCluster;
+use super::*;
+
+/// Killed between the push and the journal's next line, or with the journal on a lost disk: the commit is found in Git, and what
+/// came of it is followed to the end.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_that_takes_over_finds_what_was_done() {
+    let world = World::start(|_| ()).await;
+    world.deploy(2);
+    world.facts(|facts| facts.serves = Some(version(2))); // stuck in SERVING
+    world.accuse(2).await;
+    world.reached(State::Serving).await;
+    let world = world.restart_with_another_journal().await;
+    world.facts(|facts| facts.serves = None);
+    // No alert tells of it any more.
+    let incident = world.ended().await;
+    check_state(&incident, State::Recovered, "");
+    assert_eq!(incident.accusations[0].name, "DriftdModelDrift");
+    assert!(
+        incident.entered.contains_key(&State::Pushed) && !incident.entered.contains_key(&State::Committing)
+    );
+    assert_eq!(world.n_commits(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_open_goes_on_after_a_restart() {
+    let world = World::start(|_| ()).await;
+    world.deploy(2);
+    world.facts(|facts| facts.serves = Some(version(2)));
+    world.accuse(2).await;
+    world.reached(State::Serving).await;
+    let world = world.restart().await;
+    world.facts(|facts| facts.serves = None);
+    check_state(&world.ended().await, State::Recovered, "");
+    assert_eq!(world.n_commits(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_canary_that_was_stopped_is_cleaned_up_by_the_next_replica() {
+    let cluster = Arc::new(StandInCluster::default());
+    let world = World::start_beside(Some(Arc::clone(&cluster)), |_| ()).await;
+    world.write("credit.yaml", &world::manifest(2, Some(10)));
+    world.accuse(2).await;
+    world.reached(State::Cleaning).await;
+    let world = world.restart_with_another_journal().await;
+    cluster.may_drop.store(true, Ordering::SeqCst);
+    let incident = world.ended().await;
+    check_state(&incident, State::Recovered, "the canary is out of the manifest");
+    assert!(!world.manifest().contains("canaryTrafficPercent"), "{}", world.manifest());
+    assert_eq!(world.n_ours(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_replica_before_has_ended_is_not_followed_again() {
+    let world = World::start_beside(Some(Arc::default()), |_| ()).await;
+    world.deploy(2);
+    world.accuse(2).await;
+    check_state(&world.ended().await, State::Recovered, "");
+    let world = world.restart_with_another_journal().await;
+    world.handle.adopt().await.unwrap();
+    assert_eq!(world.handle.context().journal.incidents(None).await.unwrap(), []);
+}

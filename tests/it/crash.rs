@@ -123,12 +123,12 @@ async fn a_repository_that_is_away_for_a_while_is_waited_for() {
     let world = World::start("commit").await;
     world.remote.trouble(Trouble::Down);
     let mut controller = world.controller_told().await;
-    controller.says("the repository cannot be read yet, trying again").await;
-    controller.says("the repository cannot be read yet, trying again").await;
+    controller.says("no plan yet, trying again").await;
+    controller.says("no plan yet, trying again").await;
     assert_eq!(world.state(), "resolving");
     controller.kill();
     let mut controller = world.controller().await;
-    controller.says("the repository cannot be read yet, trying again").await;
+    controller.says("no plan yet, trying again").await;
     world.remote.trouble(Trouble::None);
     let incident = world.ended(&controller).await;
     check_whole(&world, &incident, "its repository was back");

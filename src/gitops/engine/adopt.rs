@@ -11,7 +11,7 @@ use super::case::deadline;
 use super::desk::{EngineHandle, Last};
 use super::intake::begin;
 use super::past::Past;
-use super::resolve::MAX_ACTIONS;
+use super::resolve::actions_at;
 use super::{Context, Refused};
 use crate::baseline::source::version_of;
 use crate::net::chain;
@@ -25,7 +25,7 @@ impl EngineHandle {
         let context = self.context();
         let unavailable = |error| Refused::Unavailable(chain(&error));
         let tip = context.repository.fetch().await.map_err(unavailable)?;
-        let actions = context.repository.actions(&tip, MAX_ACTIONS).await.map_err(unavailable)?;
+        let actions = actions_at(context, &tip).await.map_err(unavailable)?;
         let known = known(context).await?;
         let since = Utc::now() - context.config.policy.decision_expires.0;
         for target in &context.config.targets {

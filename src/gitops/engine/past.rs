@@ -10,7 +10,7 @@ use super::super::incident::{Incident, Plan, State, Timestamp};
 use super::super::target::ServiceName;
 use crate::baseline::source::version_of;
 
-/// Commits of ours on the branch.
+/// Commits of ours on the branch, the newest first.
 #[derive(Clone, Copy, Debug)]
 pub struct Past<'a>(pub &'a [Action]);
 

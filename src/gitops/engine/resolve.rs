@@ -19,7 +19,7 @@ use crate::net::chain;
 /// How far back the file is read.
 const MAX_VERSIONS: usize = 500;
 /// Among how many of the newest commits actions are looked for.
-pub const MAX_ACTIONS: usize = 1000;
+const MAX_ACTIONS: usize = 1000;
 
 /// Why there is no plan.
 enum NoPlan {
@@ -108,7 +108,7 @@ impl Read {
         let target = target.ok_or_else(|| human("the configuration has no such target any more"))?;
         let located = locate_at(context, &tip, target).await?.map_err(human)?;
         let versions = context.repository.history(&tip, &located.file, MAX_VERSIONS).await?;
-        let actions = context.repository.actions(&tip, MAX_ACTIONS).await?;
+        let actions = actions_at(context, &tip).await?;
         let rolled_out = match &context.cluster {
             Some(cluster) if shares_traffic(&located.service) => {
                 cluster.rolled_out_uri(service).await.map_err(NoPlan::Later)?
@@ -129,6 +129,13 @@ impl Read {
             rolled_out: self.rolled_out.as_deref(),
         }
     }
+}
+
+/// The newest commits of ours, the newest first. Those of other clusters, which may follow the same branch, are theirs.
+pub async fn actions_at(context: &Context, tip: &str) -> Result<Vec<Action>, GitError> {
+    let mut actions = context.repository.actions(tip, MAX_ACTIONS).await?;
+    actions.retain(|action| action.cluster() == Some(&context.config.cluster));
+    Ok(actions)
 }
 
 /// The document that is meant, at `tip`.

@@ -14,7 +14,7 @@ use super::super::prometheus::Answer;
 use super::super::target::ServiceName;
 use super::case::{Case, Turn, is_late};
 use super::past::Past;
-use super::resolve::MAX_ACTIONS;
+use super::resolve::actions_at;
 use super::{Context, LOOK_EVERY};
 use crate::baseline::source::{hash_of, version_of};
 use crate::net::chain;
@@ -48,7 +48,7 @@ async fn decision(context: &Context, incident: &Incident, plan: &Plan) -> Result
     // One after the other, until what was decided is in the journal: the next finds it there, and counts it.
     let alone = context.book.decide_alone().await;
     let tip = context.repository.fetch().await.map_err(|error| chain(&error))?;
-    let actions = context.repository.actions(&tip, MAX_ACTIONS).await.map_err(|error| chain(&error))?;
+    let actions = actions_at(context, &tip).await.map_err(|error| chain(&error))?;
     let open = context.journal.open_incidents().await.map_err(|error| chain(&error))?;
     let followed = context.forge.as_ref().map_or(Duration::ZERO, |forge| forge.expires_after());
     let before = Past(&actions).before(&incident.service, plan, &open, followed);

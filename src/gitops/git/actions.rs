@@ -102,6 +102,11 @@ impl Action {
         Some((cluster, ServiceName::new(namespace, name).ok()?, component))
     }
 
+    /// By the controller of which cluster it was made.
+    pub fn cluster(&self) -> Option<&str> {
+        self.target().map(|(cluster, _, _)| cluster)
+    }
+
     /// Which service it is about.
     pub fn service(&self) -> Option<ServiceName> {
         self.target().map(|(_, service, _)| service)

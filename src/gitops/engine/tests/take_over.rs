@@ -64,3 +64,19 @@ async fn what_the_replica_before_has_ended_is_not_followed_again() {
     world.handle.adopt().await.unwrap();
     assert_eq!(world.handle.context().journal.incidents(None).await.unwrap(), []);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_another_cluster_has_done_on_the_same_branch_is_its_own() {
+    let world = World::start(|_| ()).await;
+    world.deploy(2);
+    world.accuse(2).await;
+    check_state(&world.ended().await, State::Recovered, "");
+    let world = world.restart_in_cluster("other").await;
+    world.handle.adopt().await.unwrap();
+    assert_eq!(world.handle.context().journal.incidents(None).await.unwrap(), []);
+    // Neither `once` nor the cool-down is of it.
+    world.deploy(2);
+    world.accuse(2).await;
+    check_state(&world.ended().await, State::Recovered, "");
+    assert_eq!(world.n_ours(), 2);
+}

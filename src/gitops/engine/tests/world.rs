@@ -157,6 +157,13 @@ impl World {
         self.restart_in(state_dir).await
     }
 
+    /// The controller of another cluster, which follows the same branch.
+    pub async fn restart_in_cluster(mut self, name: &str) -> Self {
+        name.clone_into(&mut self.config.cluster);
+        let state_dir = self.folder.path().join(name);
+        self.restart_in(state_dir).await
+    }
+
     async fn restart_in(self, state_dir: PathBuf) -> Self {
         self.stop.cancel();
         self.running.await.unwrap();

@@ -1,8 +1,6 @@
 //! `driftd controller` killed with SIGKILL wherever it hurts: after what a state does was done and before the next one is in the journal,
 //! and in the middle of a push. Started again, it ends where it would have ended, with one commit.
 
-mod controller;
-mod stand_ins;
 mod world;
 
 use std::sync::Arc;
@@ -30,12 +28,12 @@ const STATES: [&str; 10] = [
 /// The work of `before` is done, and `held` cannot be written: there it is killed.
 async fn check_killed_between(before: &str, held: &str) {
     let world = World::start("commit").await;
-    world.hold(held);
+    world.home.hold(held);
     let mut controller = world.controller().await;
     controller.says("cannot write the journal; the incident waits").await;
-    assert_eq!(world.state(), before, "held before {held}");
+    assert_eq!(world.home.state(), before, "held before {held}");
     controller.kill();
-    world.let_go();
+    world.home.let_go();
     let controller = world.controller_told().await;
     let incident = world.ended(&controller).await;
     check_whole(&world, &incident, held);
@@ -51,7 +49,7 @@ fn check_whole(world: &World, incident: &Value, killed: &str) {
         );
     }
     world.check_one(incident["commit"]["commit"].as_str().unwrap());
-    world.verify();
+    world.home.verify();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -92,7 +90,7 @@ async fn killed_in_a_push() -> (World, Arc<Notify>, Arc<Notify>) {
     world.remote.trouble(Trouble::Held { told: Arc::clone(&told), go_on: Arc::clone(&go_on) });
     let mut controller = world.controller().await;
     told.notified().await;
-    assert_eq!(world.state(), "committing");
+    assert_eq!(world.home.state(), "committing");
     controller.kill();
     world.remote.trouble(Trouble::None);
     (world, told, go_on)
@@ -102,15 +100,15 @@ async fn killed_in_a_push() -> (World, Arc<Notify>, Arc<Notify>) {
 async fn killed_while_it_waits_for_an_approval_it_waits_on() {
     let world = World::start("approve").await;
     let mut controller = world.controller().await;
-    world.reached(&controller, "AWAITING_APPROVAL").await;
+    world.home.reached(&controller, "AWAITING_APPROVAL").await;
     controller.kill();
     let mut controller = world.controller().await;
-    let incident = world.reached(&controller, "AWAITING_APPROVAL").await;
-    world.hold("committing");
+    let incident = world.home.reached(&controller, "AWAITING_APPROVAL").await;
+    world.home.hold("committing");
     controller.approve(&incident).await;
     controller.says("cannot write the journal; the incident waits").await;
     controller.kill(); // the approval is in the journal, what follows from it is not
-    world.let_go();
+    world.home.let_go();
     let controller = world.controller().await;
     let incident = world.ended(&controller).await;
     assert_eq!(incident["approved_by"], "ann");
@@ -125,7 +123,7 @@ async fn a_repository_that_is_away_for_a_while_is_waited_for() {
     let mut controller = world.controller_told().await;
     controller.says("no plan yet, trying again").await;
     controller.says("no plan yet, trying again").await;
-    assert_eq!(world.state(), "resolving");
+    assert_eq!(world.home.state(), "resolving");
     controller.kill();
     let mut controller = world.controller().await;
     controller.says("no plan yet, trying again").await;

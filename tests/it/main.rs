@@ -7,6 +7,7 @@ mod assets;
 mod baseline;
 mod check;
 mod cloudevents;
+mod controller;
 mod crash;
 mod daemon;
 mod dashboards;

@@ -1,10 +1,8 @@
 //! All of it together.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::Path;
-use std::process::{Child, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -17,11 +15,9 @@ use tokio::time::{Instant, sleep};
 use super::remote::{PASSWORD, Remote, USER};
 use super::serving::{StandInArgoCd, call, train, uri};
 use crate::alertmanager::Alertmanager;
-use crate::process::driftd;
+use crate::controller::{ALERTS_TOKEN, Controller, OPERATOR_TOKEN};
 use crate::real::Prometheus;
 
-const ALERTS_TOKEN: &str = "alerts-not-a-secret";
-const OPERATOR_TOKEN: &str = "operator-not-a-secret";
 /// All of a rollback, on a machine that does much else.
 const PATIENCE: Duration = Duration::from_mins(2);
 
@@ -34,42 +30,6 @@ pub struct Stack {
     controller: Controller,
     is_shifted: Arc<AtomicBool>,
     callers: JoinHandle<()>,
-}
-
-/// `driftd controller` as a child, killed when dropped.
-struct Controller {
-    child: Child,
-    addr: SocketAddr,
-}
-
-impl Controller {
-    fn start(config: &Path) -> Self {
-        let mut child = driftd()
-            .args(["controller", "--log-format", "json", "--config"])
-            .arg(config)
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut log = BufReader::new(child.stderr.take().unwrap()).lines();
-        let addr = loop {
-            let line = log.next().expect("a log line before the end").unwrap();
-            let line: Value = serde_json::from_str(&line).unwrap_or_else(|_| panic!("{line}"));
-            if let Some(addr) = line["fields"]["listen"].as_str() {
-                break addr.parse().unwrap();
-            }
-        };
-        std::thread::spawn(move || {
-            log.map_while(Result::ok).for_each(|line| eprintln!("controller: {line}"));
-        });
-        Self { child, addr }
-    }
-}
-
-impl Drop for Controller {
-    fn drop(&mut self) {
-        drop(self.child.kill());
-        drop(self.child.wait());
-    }
 }
 
 impl Drop for Stack {
@@ -105,7 +65,7 @@ impl Stack {
         let alertmanager = Alertmanager::start(&format!("http://{port}/api/v1/alerts"), ALERTS_TOKEN).await;
         let prometheus = Prometheus::of_pods(&targets, alertmanager.addr);
         let config = configure(folder.path(), port, &prometheus.url(), &remote, argocd_addr);
-        let controller = Controller::start(&config);
+        let controller = Controller::start(&config).await;
         Self {
             remote,
             folder,
@@ -169,14 +129,11 @@ impl Stack {
     }
 
     pub async fn get(&self, path: &str) -> Value {
-        let url = format!("http://{}{path}", self.controller.addr);
-        let answer = reqwest::Client::new().get(url).bearer_auth(OPERATOR_TOKEN).send().await.unwrap();
-        assert!(answer.status().is_success(), "{path}: {}", answer.text().await.unwrap());
-        answer.json().await.unwrap()
+        self.controller.get(path).await
     }
 
     pub async fn incidents(&self) -> Vec<Value> {
-        serde_json::from_value(self.get("/api/v1/incidents").await).unwrap()
+        self.controller.incidents().await
     }
 
     /// The one incident, once it has ended so.

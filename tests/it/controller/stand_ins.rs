@@ -2,7 +2,7 @@
 //! as if pods served what is applied, of which version 2 drifts and version 1 does not.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use axum::Json;
@@ -13,11 +13,20 @@ use chrono::{SecondsFormat, Utc};
 use driftd::baseline::source::version_of;
 use serde_json::{Value, json};
 
-use crate::rollback::remote::{Remote, run};
+use crate::rollback::remote::run;
 use crate::support::mock_model_server;
 
 pub fn uri(version: u8) -> String {
     format!("s3://models/credit/{version}")
+}
+
+/// Of the model that they know.
+pub fn manifest(version: u8) -> String {
+    format!(
+        "apiVersion: serving.kserve.io/v1beta1\nkind: InferenceService\nmetadata: {{name: credit, namespace: prod}}\nspec:\n  predictor:\n    \
+         model:\n      modelFormat: {{name: sklearn}}\n      storageUri: {}\n",
+        uri(version)
+    )
 }
 
 /// The alert on version 2, as Alertmanager delivers it.
@@ -44,8 +53,10 @@ struct Cluster {
 }
 
 impl StandIns {
-    pub async fn start(remote: &Remote) -> Self {
-        let cluster = Cluster { repository: remote.path(), revision: Arc::new(Mutex::new(remote.tip())) };
+    /// What applies the branch `main` of a bare repository.
+    pub async fn start(repository: &Path) -> Self {
+        let revision = Arc::new(Mutex::new(run(repository, &["rev-parse", "main"])));
+        let cluster = Cluster { repository: repository.to_owned(), revision };
         let of_argocd = cluster.clone();
         let argocd = mock_model_server(move |request: Request| {
             let cluster = of_argocd.clone();

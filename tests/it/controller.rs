@@ -1,4 +1,7 @@
-//! `driftd controller` as a child.
+//! `driftd controller` as a child, and what is around it.
+
+pub mod home;
+pub mod stand_ins;
 
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
@@ -19,7 +22,7 @@ pub const OPERATOR_TOKEN: &str = "operator-not-a-secret";
 /// Killed when dropped.
 pub struct Controller {
     child: Child,
-    addr: SocketAddr,
+    pub addr: SocketAddr,
     log: mpsc::Receiver<Value>,
 }
 
@@ -37,6 +40,7 @@ impl Controller {
         // All of it is read, or a full pipe would stop the child; what nobody waits for any more is dropped.
         std::thread::spawn(move || {
             for line in lines.map_while(Result::ok) {
+                eprintln!("controller: {line}"); // shown where the test fails
                 drop(sender.try_send(serde_json::from_str(&line).unwrap_or(Value::String(line))));
             }
         });
@@ -45,9 +49,9 @@ impl Controller {
         Self { child, addr, log }
     }
 
-    /// Waits until it has logged this, once more than was waited for before.
-    pub async fn says(&mut self, message: &str) {
-        line_with(&mut self.log, |line| line["fields"]["message"] == message).await;
+    /// Waits until it has logged this, once more than was waited for before. Returns the line's fields.
+    pub async fn says(&mut self, message: &str) -> Value {
+        line_with(&mut self.log, |line| line["fields"]["message"] == message).await["fields"].take()
     }
 
     /// With SIGKILL: nothing of its own runs any more.
@@ -70,9 +74,24 @@ impl Controller {
         assert_eq!(request.send().await.unwrap().status(), 202);
     }
 
+    /// As an operator does who wants the last good version back.
+    pub async fn roll_back(&self) {
+        let ask = json!({"service": "prod/credit", "reason": "a person wants it"});
+        let request = self.client("/api/v1/rollback", reqwest::Method::POST).bearer_auth(OPERATOR_TOKEN);
+        let answer = request.json(&ask).send().await.unwrap();
+        assert_eq!(answer.status(), 202, "{}", answer.text().await.unwrap());
+    }
+
+    /// The newest first.
     pub async fn incidents(&self) -> Vec<Value> {
-        let request = self.client("/api/v1/incidents", reqwest::Method::GET).bearer_auth(OPERATOR_TOKEN);
-        request.send().await.unwrap().json().await.unwrap()
+        serde_json::from_value(self.get("/api/v1/incidents").await).unwrap()
+    }
+
+    pub async fn get(&self, path: &str) -> Value {
+        let request = self.client(path, reqwest::Method::GET).bearer_auth(OPERATOR_TOKEN);
+        let answer = request.send().await.unwrap();
+        assert!(answer.status().is_success(), "{path}: {}", answer.text().await.unwrap());
+        answer.json().await.unwrap()
     }
 
     fn client(&self, path: &str, method: reqwest::Method) -> reqwest::RequestBuilder {

@@ -1,6 +1,7 @@
 //! `driftd controller` killed with SIGKILL wherever it hurts: after what a state does was done and before the next one is in the journal,
 //! and in the middle of a push. Started again, it ends where it would have ended, with one commit.
 
+mod outages;
 mod world;
 
 use std::sync::Arc;

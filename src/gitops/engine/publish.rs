@@ -1,5 +1,6 @@
 //! The commits: the one that moves traffic, and for a canary the one that cleans up behind it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::Utc;
@@ -7,7 +8,7 @@ use futures_util::future::BoxFuture;
 use tokio::time::sleep;
 
 use super::super::forge::Look;
-use super::super::git::{Change, Hold, Make, PublishError};
+use super::super::git::{Change, Hold, Make, PublishError, Superseded};
 use super::super::incident::{CommitRecord, Incident, Plan, Recipe, State};
 use super::super::message::{self, Purpose};
 use super::super::target::ServiceName;
@@ -17,15 +18,20 @@ use super::rewrite::{clean, rewrite};
 use super::{Context, LOOK_EVERY, PullRequests};
 use crate::net::chain;
 
-/// How often a pull request is looked at.
+/// How often a pull request is looked at. In the beginning, while a forge that merges by itself may be at it, sooner.
 const PULL_REQUEST_EVERY: Duration = Duration::from_secs(10);
+const PULL_REQUEST_FIRST: Duration = Duration::from_secs(1);
 
 /// Commits and pushes. On every new tip the line is read again: the splice is made there, or not at all.
 pub async fn commit(context: &Context, incident: &Incident) -> Turn {
     let Some(plan) = &incident.plan else { return no_plan() };
+    let mut error = "driftd was not running".to_owned();
     loop {
-        let error = match publish_traffic(context, incident, plan, None).await {
+        error = match publish_traffic(context, incident, plan, None).await {
             Ok(commit) => return pushed(context, incident, commit),
+            Err(PublishError::Held(_)) if is_late(incident) => {
+                return Turn::to(State::NeedsHuman, format!("could not be pushed in time: {error}"));
+            }
             Err(PublishError::Superseded(found)) => {
                 return Turn::to(State::Superseded, format!("the line has changed meanwhile: {found}"));
             }
@@ -70,7 +76,7 @@ async fn publish_traffic(
     let message = message::of(context.config.cluster.as_str(), incident, plan, Purpose::Traffic);
     let id = plan.action.of_commit(1);
     let n_lines = plan.edits.len();
-    let hold = Meant { free: Free { context, service: &incident.service }, plan };
+    let hold = Meant { free: Free { context, service: &incident.service }, incident, plan };
     let change =
         Change { id: &id, file: &plan.file, message: &message, make: &make, hold: &hold, n_lines, branch };
     publish(context, &change).await
@@ -91,15 +97,22 @@ impl Hold for Free<'_> {
     }
 }
 
-/// And a tip on which the plan means what it meant: it may have waited for hours.
+/// And a decision that is not too old, and a tip on which the plan means what it meant: it may have waited for hours. What is on the branch
+/// already is found before this is asked, however late it is.
 struct Meant<'a> {
     free: Free<'a>,
+    incident: &'a Incident,
     plan: &'a Plan,
 }
 
 impl Hold for Meant<'_> {
     fn allows<'a>(&'a self, tip: &'a str) -> BoxFuture<'a, Result<(), PublishError>> {
         Box::pin(async move {
+            if is_late(self.incident) {
+                return Err(PublishError::Held(
+                    "the decision is older than `policy.decision_expires`".to_owned(),
+                ));
+            }
             self.free.allows(tip).await?;
             if tip == self.plan.tip {
                 return Ok(());
@@ -124,21 +137,61 @@ async fn publish(context: &Context, change: &Change<'_>) -> Result<CommitRecord,
 pub async fn follow_pull_request(context: &Context, incident: &Incident) -> Turn {
     let (Some(plan), Some(forge)) = (&incident.plan, &context.forge) else { return no_plan() };
     let branch = format!("drift/{}", plan.action);
+    let (mut was_changed, mut wait) = (false, PULL_REQUEST_FIRST);
     loop {
-        match step_pull_request(context, incident, plan, &**forge, &branch).await {
-            Ok(Some(turn)) => return turn,
-            Ok(None) => (),
-            Err(error) => tracing::warn!(error, "the pull request cannot be followed yet, trying again"),
-        }
+        let error = match step_pull_request(context, incident, plan, &**forge, &branch).await {
+            Ok(Step::Turn(turn)) => return turn,
+            Ok(Step::Changed(found)) if was_changed => {
+                let why = format!("the line has changed meanwhile: {found}");
+                tell(forge, incident, &format!("{why}. driftd does not follow this any more.")).await;
+                return Turn::to(State::Superseded, why);
+            }
+            // A forge moves the branch before it says that it has merged: it may be ours.
+            Ok(Step::Changed(_)) => {
+                (was_changed, wait) = (true, PULL_REQUEST_EVERY);
+                None
+            }
+            Ok(Step::Wait) => {
+                was_changed = false;
+                None
+            }
+            Err(error) => {
+                tracing::warn!(error, "the pull request cannot be followed yet, trying again");
+                Some(error)
+            }
+        };
         let opened = incident.entered.get(&State::PrOpen).copied().unwrap_or_else(Utc::now);
         if (Utc::now() - opened).to_std().unwrap_or_default() > forge.expires_after() {
-            if let Some(pull_request) = &incident.pull_request {
-                let text = "Nobody has merged this in time; driftd does not follow it any more.";
-                let _ = forge.comment(pull_request, text).await; // for people; nothing depends on it
-            }
-            return Turn::to(State::NeedsHuman, "nobody has merged the pull request in time");
+            tell(forge, incident, "Nobody has merged this in time; driftd does not follow it any more.")
+                .await;
+            let what = match &incident.pull_request {
+                Some(pull_request) => format!("nobody has merged {} in time", pull_request.url),
+                None => "there is no pull request in time".to_owned(),
+            };
+            return Turn::to(
+                State::NeedsHuman,
+                error.map_or(what.clone(), |error| format!("{what}: {error}")),
+            );
         }
-        sleep(PULL_REQUEST_EVERY).await;
+        sleep(wait).await;
+        wait = (wait * 2).min(PULL_REQUEST_EVERY);
+    }
+}
+
+/// What one look at a pull request came to.
+enum Step {
+    Turn(Turn),
+    Wait,
+    /// It is open still, and on the branch the line does not say any more what it was made for.
+    Changed(String),
+}
+
+/// Says something under the pull request, for people; nothing depends on it.
+async fn tell(forge: &Arc<dyn PullRequests>, incident: &Incident, text: &str) {
+    if let Some(pull_request) = &incident.pull_request
+        && let Err(error) = forge.comment(pull_request, text).await
+    {
+        tracing::warn!(error, "the pull request has no comment");
     }
 }
 
@@ -148,21 +201,21 @@ async fn step_pull_request(
     plan: &Plan,
     forge: &dyn PullRequests,
     branch: &str,
-) -> Result<Option<Turn>, String> {
+) -> Result<Step, String> {
     if incident.pull_request.is_none() {
         if let Err(error) = publish_traffic(context, incident, plan, Some(branch)).await {
-            return match error {
+            let turn = match error {
                 PublishError::Superseded(found) => {
-                    Ok(Some(Turn::to(State::Superseded, format!("the line has changed meanwhile: {found}"))))
+                    Turn::to(State::Superseded, format!("the line has changed meanwhile: {found}"))
                 }
-                PublishError::Held(why) => Ok(Some(Turn::to(State::Suppressed, format!("pause: {why}")))),
-                PublishError::Rejected(text) => Ok(Some(Turn::to(
-                    State::NeedsHuman,
-                    format!("the remote refuses the branch {branch}: {text}"),
-                ))),
-                PublishError::Unknown(why) => Err(why),
-                PublishError::Failed(error) => Err(chain(&error)),
+                PublishError::Held(why) => Turn::to(State::Suppressed, format!("pause: {why}")),
+                PublishError::Rejected(text) => {
+                    Turn::to(State::NeedsHuman, format!("the remote refuses the branch {branch}: {text}"))
+                }
+                PublishError::Unknown(why) => return Err(why),
+                PublishError::Failed(error) => return Err(chain(&error)),
             };
+            return Ok(Step::Turn(turn));
         }
         let message = message::of(context.config.cluster.as_str(), incident, plan, Purpose::Traffic);
         let pull_request = forge
@@ -174,7 +227,7 @@ async fn step_pull_request(
             )
             .await?;
         let reason = format!("{} waits for a person: {}", pull_request.url, incident.reason);
-        return Ok(Some(
+        return Ok(Step::Turn(
             Turn::to(State::PrOpen, reason).with(move |incident| incident.pull_request = Some(pull_request)),
         ));
     }
@@ -183,21 +236,32 @@ async fn step_pull_request(
         context.repository.find(&tip, &plan.action.of_commit(1)).await.map_err(|error| chain(&error))?
     {
         let record = record_of(plan, 1, found.commit);
-        return Ok(Some(pushed(context, incident, record)));
+        return Ok(Step::Turn(pushed(context, incident, record)));
     }
-    let Some(pull_request) = &incident.pull_request else { return Ok(None) };
+    let Some(pull_request) = &incident.pull_request else { return Ok(Step::Wait) };
     match forge.look(pull_request).await? {
-        Look::Open => Ok(None),
+        Look::Open => changed(context, incident, plan, &tip).await,
         // Squashed, with a message of the forge's: the value says that it is ours.
         Look::Merged { commit } => {
             let record = record_of(plan, 1, commit);
-            Ok(Some(pushed(context, incident, record)))
+            Ok(Step::Turn(pushed(context, incident, record)))
         }
         Look::Closed { by } => {
             let by = by.unwrap_or_else(|| "somebody".to_owned());
-            Ok(Some(Turn::to(State::Suppressed, format!("{by} closed {}", pull_request.url))))
+            Ok(Step::Turn(Turn::to(
+                State::NeedsHuman,
+                format!("{by} closed {} without merging it", pull_request.url),
+            )))
         }
     }
+}
+
+/// Whether the line of an open pull request still says on the branch what it was made for.
+async fn changed(context: &Context, incident: &Incident, plan: &Plan, tip: &str) -> Result<Step, String> {
+    let read = context.repository.read(tip, &plan.file).await.map_err(|error| chain(&error))?;
+    let Some(bytes) = read else { return Ok(Step::Changed(format!("{} is not there any more", plan.file))) };
+    let rewritten = rewrite(&bytes, &incident.service, plan, context.config.is_field(&incident.service));
+    Ok(rewritten.map_or_else(|Superseded(found)| Step::Changed(found), |_| Step::Wait))
 }
 
 fn record_of(plan: &Plan, number: u8, commit: String) -> CommitRecord {

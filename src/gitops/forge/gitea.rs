@@ -40,7 +40,9 @@ impl Dialect for Gitea {
     }
 
     fn listed(&self, item: &Value, branch: &str, base: &str) -> Option<Listed> {
-        let is_it = text(item, "/head/ref")? == branch
+        // Once the branch is gone, `ref` is `refs/pull/N/head`; `label` is the branch's name for ever.
+        let is_from = |place| text(item, place).is_some_and(|name| name == branch);
+        let is_it = (is_from("/head/ref") || is_from("/head/label"))
             && text(item, "/base/ref")? == base
             && item.pointer("/head/repo_id")? == item.pointer("/base/repo_id")?;
         let pull_request = self.created(item, branch).filter(|_| is_it)?;

@@ -18,6 +18,9 @@ use crate::baseline::schema::hex;
 /// Read by git as a shell function; file and user come by the environment.
 const CREDENTIALS: &str = r#"!f() { test "$1" = get && printf 'username=%s\npassword=%s\n' "$DRIFTD_GIT_USER" "$(cat "$DRIFTD_GIT_TOKEN_FILE")"; }; f"#;
 
+/// The most of Git's words that is repeated.
+const MAX_SAID_CHARS: usize = 500;
+
 /// How the network is reached here.
 const OF_THE_MACHINE: [&str; 8] = [
     "HTTPS_PROXY",
@@ -212,9 +215,12 @@ fn environment(config: &GitConfig) -> Vec<(&'static str, String)> {
         environment.push(("DRIFTD_GIT_TOKEN_FILE", path.display().to_string()));
         environment.push(("DRIFTD_GIT_USER", config.username.clone()));
     }
-    let mut ssh = "ssh -o BatchMode=yes -o StrictHostKeyChecking=yes -o ConnectTimeout=10".to_owned();
+    // It looks for its files in the home that the machine knows, not in HOME.
+    let mut ssh = "ssh -F none -o BatchMode=yes -o StrictHostKeyChecking=yes -o ConnectTimeout=10".to_owned();
     if let Some(path) = &config.known_hosts_file {
-        ssh = format!("{ssh} -o UserKnownHostsFile={}", quoted(path));
+        // In the quotes of ssh within those of the shell, or a space would end the name.
+        let path = PathBuf::from(format!("\"{}\"", path.display()));
+        ssh = format!("{ssh} -o GlobalKnownHostsFile=none -o UserKnownHostsFile={}", quoted(&path));
     }
     if let Some(path) = &config.ssh_key_file {
         ssh = format!("{ssh} -o IdentitiesOnly=yes -i {}", quoted(path));
@@ -245,10 +251,17 @@ pub(super) fn advised(text: String) -> String {
     }
 }
 
-/// On one line, and not longer than a person reads.
+/// On one line, without frames, and not longer than a person reads: what is said last is why it ended.
 fn said(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(bytes);
-    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
-    let line = lines.collect::<Vec<_>>().join("; ");
-    line.chars().filter(|char| !char.is_control()).take(500).collect()
+    let lines = text.lines().map(|line| line.trim_matches(|char: char| char.is_whitespace() || char == '@'));
+    let line = lines.filter(|line| !line.is_empty()).collect::<Vec<_>>().join("; ");
+    let chars: Vec<char> = line.chars().filter(|char| !char.is_control()).collect();
+    match chars.len().checked_sub(MAX_SAID_CHARS) {
+        Some(n_over @ 1..) => {
+            let (begin, end) = (&chars[..MAX_SAID_CHARS / 2], &chars[MAX_SAID_CHARS / 2 + n_over..]);
+            begin.iter().chain(" … ".chars().collect::<Vec<_>>().iter()).chain(end).collect()
+        }
+        _ => chars.into_iter().collect(),
+    }
 }

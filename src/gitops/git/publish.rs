@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use futures_util::future::BoxFuture;
 use tokio::time::sleep;
 
+use super::command::advised;
 use super::{GitError, Message, Repository};
 use crate::telemetry::ControllerMetrics;
 use crate::telemetry::controller::{PushResult, Stage};
@@ -184,7 +185,7 @@ impl Repository {
             return Err(PublishError::Rejected(text));
         }
         metrics.count_push(PushResult::Failed);
-        Err(GitError::Failed { what: "push", text }.into())
+        Err(GitError::Failed { what: "push", text: advised(text) }.into())
     }
 
     async fn push(&self, commit: &str, branch: &str) -> Result<(i32, String), GitError> {

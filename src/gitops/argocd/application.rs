@@ -17,6 +17,8 @@ const MANIFEST_PATHS: &str = "argocd.argoproj.io/manifest-generate-paths";
 pub struct Application {
     /// Its name.
     pub name: String,
+    /// Its `AppProject`.
+    pub project: String,
     /// What it was compared with last, one commit a source.
     pub revisions: Vec<String>,
     /// `Synced`, `OutOfSync` or `Unknown`.
@@ -68,6 +70,11 @@ impl Operation {
 }
 
 impl Application {
+    /// Whether it is to apply commits by itself, has one to apply, and is not at it.
+    pub fn is_idle(&self) -> bool {
+        self.is_automated && !self.is_busy && self.sync_status != "Synced"
+    }
+
     /// Whether a change of this file, named from the root of the repository, is one that Argo CD looks at. Where paths are
     /// given it passes over all other commits, rightly, and for ever.
     pub fn sees(&self, file: &str) -> bool {
@@ -124,6 +131,7 @@ struct RawMetadata {
 #[derive(Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 struct RawSpec {
+    project: String,
     source: Option<RawSource>,
     sources: Vec<RawSource>,
     source_hydrator: Option<serde_json::Value>,
@@ -235,6 +243,7 @@ impl From<Raw> for Application {
         let sources = if spec.sources.is_empty() { spec.source.into_iter().collect() } else { spec.sources };
         Self {
             name: metadata.name,
+            project: spec.project,
             revisions: all(status.sync.revision, status.sync.revisions),
             sync_status: status.sync.status,
             health: status.health.status,

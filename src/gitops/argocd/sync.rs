@@ -7,8 +7,10 @@ use tokio::time::Instant;
 use super::{Application, ArgoCd, Operation, Windows};
 use crate::gitops::http::HttpError;
 use crate::gitops::incident::Timestamp;
+use crate::net::chain;
 
-/// A refresh may be lost, so it is asked for again while an older commit is compared.
+/// A refresh may be lost, so it is asked for again while an older commit is compared; and while ours waits to be applied, as Argo CD
+/// looks again by itself only after minutes, also where the window that kept it has ended.
 const REFRESH_EVERY: Duration = Duration::from_secs(5);
 
 /// A sync that takes longer, of a commit without ours, keeps ours from being applied.
@@ -93,7 +95,12 @@ impl SyncWatch {
         let mut application = self.argocd.application(&self.application).await?;
         let mut compared = self.compared(&application, history).await;
         let is_due = self.refreshed_at.is_none_or(|last| last.elapsed() >= REFRESH_EVERY);
-        if !matches!(compared, (At::Ours | At::Changed, _)) && is_due {
+        let wants_refresh = match compared.0 {
+            At::Before { .. } | At::Unknown(_) => true,
+            At::Ours => application.is_idle(),
+            At::Changed => false,
+        };
+        if wants_refresh && is_due {
             self.refreshed_at = Some(Instant::now());
             self.n_refreshed += 1;
             // One that takes too long is under way all the same: what there is now is looked at.
@@ -169,15 +176,25 @@ impl SyncWatch {
             return Ok(Sync::Waiting(what));
         }
         let is_accused = matches!(holds, At::Before { is_accused: true });
-        if self.argocd.may_terminate && is_accused {
-            self.argocd.terminate(&self.application).await?;
-            self.n_terminated += 1;
-            // Once it is gone ours is compared anew.
-            (self.refreshed_at, self.stuck_since) = (None, None);
-            return Ok(Sync::Waiting(format!("ended what was in the way: {what}")));
-        }
         let command = format!("argocd app terminate-op {}", self.application);
-        Ok(Sync::Blocked { why: what, command })
+        if !(self.argocd.may_terminate && is_accused) {
+            return Ok(Sync::Blocked { why: what, command });
+        }
+        match self.argocd.terminate(&self.application).await {
+            Ok(()) => {
+                self.n_terminated += 1;
+                tracing::warn!(application = self.application, what, "ended what was in the way");
+                // Once it is gone ours is compared anew.
+                (self.refreshed_at, self.stuck_since) = (None, None);
+                Ok(Sync::Waiting(format!("ended what was in the way: {what}")))
+            }
+            Err(error) if error.may_pass() => Err(error),
+            Err(error) => {
+                let why =
+                    format!("{what}; it could not be ended (that takes the right `sync`): {}", chain(&error));
+                Ok(Sync::Blocked { why, command })
+            }
+        }
     }
 
     fn why_old(&self, application: &Application, revision: &str) -> String {
@@ -211,8 +228,8 @@ impl SyncWatch {
             return Ok(Sync::Blocked { why, command: by_hand });
         }
         if let Windows::Closed { why, is_open_by_hand } = self.argocd.windows(name).await? {
-            let command =
-                if is_open_by_hand { by_hand } else { "argocd proj windows list PROJECT".to_owned() };
+            let listed = format!("argocd proj windows list {}", application.project);
+            let command = if is_open_by_hand { by_hand } else { listed };
             return Ok(Sync::Blocked { why, command });
         }
         Ok(Sync::Waiting(format!("{} is {}", short(revision), application.sync_status)))

@@ -1,6 +1,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::io::{Read, Write};
 use std::net::TcpListener;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
@@ -13,6 +14,7 @@ struct StandIn {
     url: url::Url,
     application: Arc<Mutex<Value>>,
     after_refresh: Arc<Mutex<Option<Value>>>,
+    may_sync: Arc<AtomicBool>,
     windows: Arc<Mutex<Value>>,
     asked: Arc<Mutex<Vec<String>>>,
     token: Arc<tempfile::NamedTempFile>,
@@ -29,6 +31,7 @@ impl StandIn {
             token: Arc::new(token),
             application: Arc::new(Mutex::new(application)),
             after_refresh: Arc::default(),
+            may_sync: Arc::new(AtomicBool::new(true)),
             windows: Arc::new(Mutex::new(json!({"canSync": true}))),
             asked: Arc::default(),
         };
@@ -41,8 +44,12 @@ impl StandIn {
                 let asked = String::from_utf8_lossy(&asked[..n_read]).into_owned();
                 let line = asked.lines().next().unwrap_or_default().replace(" HTTP/1.1", "");
                 let body = server.answer(&line).to_string();
-                let head =
-                    format!("HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: {}\r\n\r\n", body.len());
+                let is_refused = line.starts_with("DELETE") && !server.may_sync.load(Ordering::Relaxed);
+                let status = if is_refused { "403 Forbidden" } else { "200 OK" };
+                let head = format!(
+                    "HTTP/1.1 {status}\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
+                    body.len()
+                );
                 stream.write_all(format!("{head}{body}").as_bytes()).unwrap();
             }
         });
@@ -55,6 +62,9 @@ impl StandIn {
             return self.windows.lock().unwrap().clone();
         }
         let mut application = self.application.lock().unwrap();
+        if line.starts_with("DELETE") && !self.may_sync.load(Ordering::Relaxed) {
+            return json!({"code": 7, "message": "permission denied"});
+        }
         if line.starts_with("DELETE") {
             application["operation"] = Value::Null;
             application["status"]["operationState"]["phase"] = json!("Failed");
@@ -107,6 +117,7 @@ fn application(revision: &str, status: &str, operation: Value) -> Value {
     json!({
         "metadata": {"name": "credit", "namespace": "team"},
         "spec": {
+            "project": "models",
             "source": {"repoURL": "https://git.example/models", "path": "prod", "targetRevision": "main"},
             "syncPolicy": {"automated": {"selfHeal": true}},
         },
@@ -198,7 +209,7 @@ async fn a_sync_window_that_is_closed_is_named() {
         *stand_in.windows.lock().unwrap() = windows;
         assert_eq!(stand_in.watch(false).look(&commits()).await.unwrap(), expected);
     };
-    let listed = "argocd proj windows list PROJECT";
+    let listed = "argocd proj windows list models";
     let windows = json!({"assignedWindows": [allow], "canSync": false});
     check(windows, blocked("it is outside its sync window: `0 8 * * *` for 1h", listed)).await;
     let windows = json!({"assignedWindows": [allow, deny], "activeWindows": [allow, deny], "canSync": true});
@@ -251,6 +262,33 @@ async fn a_stuck_sync_is_ended_only_if_it_applies_what_is_accused_and_only_if_al
     check("bad", false, false).await;
     check("older", true, false).await;
     check("main", true, false).await;
+}
+
+#[tokio::test]
+async fn a_stuck_sync_that_the_token_may_not_end_is_told_with_the_reason() {
+    let stand_in = StandIn::start(application("ours", "OutOfSync", operation("Running", "bad")));
+    stand_in.may_sync.store(false, Ordering::Relaxed);
+    let mut watch = stand_in.watch(true);
+    watch.look(&commits()).await.unwrap();
+    sixteen_seconds_later(&mut watch);
+    let why = "a sync of bad is under way: waiting for hooks; it could not be ended (that takes the right `sync`): \
+               Argo CD answered 403 Forbidden: permission denied";
+    assert_eq!(watch.look(&commits()).await.unwrap(), blocked(why, "argocd app terminate-op team/credit"));
+    assert_eq!(watch.n_terminated, 0);
+}
+
+/// Argo CD looks again by itself only after minutes, and is not told that a window has ended.
+#[tokio::test]
+async fn what_waits_to_be_applied_is_asked_for_again() {
+    let stand_in = StandIn::start(application("ours", "OutOfSync", Value::Null));
+    let mut watch = stand_in.watch(false);
+    watch.look(&commits()).await.unwrap();
+    watch.look(&commits()).await.unwrap();
+    assert_eq!(stand_in.n_asked("refresh=normal"), 1);
+    *stand_in.after_refresh.lock().unwrap() =
+        Some(application("ours", "Synced", operation("Succeeded", "ours")));
+    watch.refreshed_at = watch.refreshed_at.map(|last| last.checked_sub(Duration::from_secs(6)).unwrap());
+    assert!(matches!(watch.look(&commits()).await.unwrap(), Sync::Applied { .. }));
 }
 
 #[track_caller]

@@ -46,6 +46,7 @@ pub async fn sync(context: &Context, incident: &Incident) -> Turn {
     let (Some(commit), Some(plan)) = (&incident.commit, &incident.plan) else { return no_plan() };
     let branch = Branch { context, incident, plan, commit: &commit.commit };
     let mut watch = SyncWatch::new(argocd.clone(), application.to_owned());
+    let mut told = String::new();
     loop {
         let n_refreshed = watch.n_refreshed;
         let looked = watch.look(&branch).await;
@@ -65,7 +66,9 @@ pub async fn sync(context: &Context, incident: &Incident) -> Turn {
                 );
             }
             Ok(Sync::Waiting(why)) => why,
-            Ok(Sync::Blocked { why, command }) => format!("{why}; `{command}`"),
+            Ok(Sync::Blocked { why, command }) => {
+                tell(&mut told, format!("{why}; `{command}`"), "not applied, and not by itself")
+            }
             Err(error) => format!("Argo CD does not answer: {}", chain(&error)),
         };
         if is_late(incident) {
@@ -74,6 +77,15 @@ pub async fn sync(context: &Context, incident: &Incident) -> Turn {
         tracing::debug!(waiting, "not applied yet");
         sleep(LOOK_EVERY).await;
     }
+}
+
+/// Says in the log, once, what a person could do something about before the time is over.
+fn tell(told: &mut String, why: String, what: &'static str) -> String {
+    if *told != why {
+        tracing::warn!(why, "{what}");
+        told.clone_from(&why);
+    }
+    why
 }
 
 /// What the repository says of revisions that Argo CD names.
@@ -131,13 +143,15 @@ impl Branch<'_> {
 /// Until pods serve the good version, and none the bad one.
 pub async fn serving(context: &Context, incident: &Incident) -> Turn {
     let Some(plan) = &incident.plan else { return no_plan() };
+    let mut told = String::new();
     loop {
         let waiting = match look(context, incident, plan).await {
             Serving::Ready => return Turn::to(State::Observing, format!("{} is served", plan.good_uri)),
             Serving::Failed(why) => {
                 return Turn::to(State::NeedsHuman, format!("{} cannot be served: {why}", plan.good_uri));
             }
-            Serving::Hung(why) | Serving::Waiting(why) => why,
+            Serving::Hung(why) => tell(&mut told, why, "not served, and not by itself"),
+            Serving::Waiting(why) => why,
         };
         if is_late(incident) {
             return Turn::to(State::NeedsHuman, format!("{} is not served: {waiting}", plan.good_uri));

@@ -9,7 +9,7 @@ mod objects;
 mod standard;
 
 use super::incident::{Component, Plan, Recipe};
-use objects::{conditions, text};
+use objects::{Pod, conditions, text};
 use serde_json::Value;
 
 pub use knative::{may_drop_percent, rolled_out_uri, shares};
@@ -105,6 +105,16 @@ fn refused(view: &View) -> Option<Serving> {
     is_refused.then(|| {
         Serving::Failed(format!("KServe refuses the spec: {}", text(status, "/lastFailureInfo/message")))
     })
+}
+
+/// A pod of the good version that waiting does not help. The model's own container is told apart from its image and its node: then it
+/// is the model.
+fn does_not_start(view: &View, pod: &Pod<'_>, figures: &str) -> Serving {
+    let trouble = pod.trouble.as_deref().unwrap_or_default();
+    let why = format!("pod {} does not start: {trouble}; {figures}; {}", pod.name, kserve_says(view));
+    let is_load = trouble.starts_with("CrashLoopBackOff")
+        && text(&view.service, "/status/modelStatus/transitionStatus") == "BlockedByFailedLoad";
+    if is_load { Serving::Failed(why) } else { Serving::Hung(why) }
 }
 
 /// What KServe says itself, for those who wonder why a hung rollout looks healthy elsewhere.

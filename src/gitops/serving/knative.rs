@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::objects::{conditions, list, number, source_uri, text};
-use super::{Serving, View, is_same, kserve_says};
+use super::objects::{Pod, conditions, list, number, source_uri, text};
+use super::{Serving, View, does_not_start, is_same, kserve_says};
 use crate::gitops::incident::Plan;
 
 const PREDICTOR: &str = "/status/components/predictor";
@@ -86,6 +86,16 @@ pub(super) fn rolled_out(view: &View, plan: &Plan, is_canary: bool) -> Serving {
             format!("revision {created} is not ready: {told}; traffic: {figures}; {}", kserve_says(view));
         let is_load = text(&view.service, "/status/modelStatus/transitionStatus") == "BlockedByFailedLoad";
         return if is_load { Serving::Failed(why) } else { Serving::Hung(why) };
+    }
+    // A revision calls itself not ready only once its deadline is over, which is ten minutes: its pods say it before. A canary's stop
+    // does not depend on them.
+    let of_created = |pod: &&Value| text(pod, "/metadata/labels/serving.knative.dev~1revision") == created;
+    let is_stuck = |pod: &Pod<'_>| {
+        !pod.is_ready && pod.trouble.is_some() && pod.uri.is_some_and(|uri| is_same(uri, &plan.good_uri))
+    };
+    let mut starting = view.pods.iter().filter(of_created).filter_map(Pod::read);
+    if let Some(pod) = starting.find(is_stuck).filter(|_| !is_canary) {
+        return does_not_start(view, &pod, &format!("revision {created} is not ready; traffic: {figures}"));
     }
     // Ready, of the good version, and yet without traffic: a percent pins it to the revision before, for ever.
     let is_pinned = number(&view.service, "/spec/predictor/canaryTrafficPercent")

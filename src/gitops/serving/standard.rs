@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::objects::{Pod, conditions, list, number, source_uri, text};
-use super::{Serving, View, is_same, kserve_says};
+use super::{Serving, View, does_not_start, is_same, kserve_says};
 use crate::gitops::incident::Plan;
 
 /// The Deployment of a predictor: promoting a canary by name makes its Deployment the stable one.
@@ -37,12 +37,7 @@ pub(super) fn rolled_out(view: &View, plan: &Plan) -> Serving {
         format!("{n_good} pods of the good version are ready, {serve_on} of another one serve on")
     };
     if let Some(pod) = own().filter(is_good).find(|pod| !pod.is_ready && pod.trouble.is_some()) {
-        let trouble = pod.trouble.as_deref().unwrap_or_default();
-        let why = format!("pod {} does not start: {trouble}; {}; {}", pod.name, figures(), kserve_says(view));
-        // The model's own container is told apart from its image and its node: then it is the model.
-        let is_load = trouble.starts_with("CrashLoopBackOff")
-            && text(&view.service, MODEL_STATE) == "BlockedByFailedLoad";
-        return if is_load { Serving::Failed(why) } else { Serving::Hung(why) };
+        return does_not_start(view, pod, &figures());
     }
     let stalled =
         conditions(deployment).find(|(kind, status, _)| *kind == "Progressing" && *status == "False");
@@ -59,8 +54,6 @@ pub(super) fn rolled_out(view: &View, plan: &Plan) -> Serving {
     }
     if wanted > 0 && n_good == 0 { Serving::Waiting(figures()) } else { Serving::Ready }
 }
-
-const MODEL_STATE: &str = "/status/modelStatus/transitionStatus";
 
 /// Whether a canary gets no traffic any more. Its percent in the status only echoes the spec: what counts are the weights of the
 /// route, once every gateway has taken them over.

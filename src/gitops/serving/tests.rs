@@ -265,6 +265,28 @@ fn after_a_promotion_the_new_revision_has_to_take_over() {
     check(&never, &plan, &Serving::Hung(why));
 }
 
+/// Its pods say so long before the revision does.
+#[test]
+fn a_new_revision_whose_pod_does_not_start_is_named_by_its_pod() {
+    let mut view = knative("r3", "r2", "r2", &[("r2", 100)], "Unknown");
+    let mut stuck = pod("r3-pod", "r3", GOOD, false);
+    stuck["metadata"]["labels"]["serving.knative.dev/revision"] = json!("r3");
+    stuck["status"]["initContainerStatuses"] = json!([{"name": "storage-initializer",
+        "state": {"waiting": {"reason": "CrashLoopBackOff", "message": "no such model"}}}]);
+    view.pods = vec![stuck];
+    let why = "pod r3-pod does not start: CrashLoopBackOff in storage-initializer: no such model; \
+               revision r3 is not ready; traffic: s3://models/credit/v2 100 %; KServe says Ready=True, model UpToDate";
+    check(&view, &uri_plan(), &Serving::Hung(why.to_owned()));
+    view.service["status"]["modelStatus"]["transitionStatus"] = json!("BlockedByFailedLoad");
+    assert!(matches!(judge(&view, &uri_plan()), Serving::Failed(_)));
+    // A canary is stopped by the pods that are there.
+    let canary = plan(Recipe::KnativeCanary, Component::Predictor);
+    check(&view, &canary, &waiting("traffic: s3://models/credit/v2 100 %"));
+    // A pod of another revision is no hindrance.
+    view.pods[0]["metadata"]["labels"]["serving.knative.dev/revision"] = json!("r1");
+    check(&view, &uri_plan(), &waiting("traffic: s3://models/credit/v2 100 %"));
+}
+
 #[test]
 fn traffic_that_a_percent_pins_to_the_accused_revision_is_named() {
     let pinned = knative("r3", "r3", "r2", &[("r3", 0), ("r2", 100)], "True");

@@ -88,6 +88,9 @@ fn escaped(text: &str, is_unsafe: impl Fn(char) -> bool) -> String {
 fn origin(incident: &Incident) -> String {
     match &incident.origin {
         Origin::Alert => "alerts were delivered".to_owned(),
+        Origin::TakeOver if incident.accusations.is_empty() && incident.commit.is_some() => {
+            "a rollback that another replica had pushed was found in Git".to_owned()
+        }
         Origin::TakeOver => "alerts were found firing in Prometheus".to_owned(),
         Origin::Person { by, reason, to, is_dry_run } => {
             let to = to.as_ref().map_or_else(String::new, |to| format!(" to {to}"));

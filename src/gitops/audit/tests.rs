@@ -210,6 +210,15 @@ fn an_explanation_has_the_snapshot_every_gate_and_what_was_done() {
     "#);
 }
 
+#[test]
+fn what_was_found_in_git_was_told_by_no_alert() {
+    let found = |accusations| {
+        origin(&Incident { origin: Origin::TakeOver, accusations, ..incident(State::Observing) })
+    };
+    assert_eq!(found(Vec::new()), "a rollback that another replica had pushed was found in Git");
+    assert_eq!(found(incident(State::Observing).accusations), "alerts were found firing in Prometheus");
+}
+
 fn commit(name: &str, second: i64, trailers: &[(&str, &str)]) -> Action {
     let mut read: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for (name, value) in trailers {

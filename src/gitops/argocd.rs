@@ -95,8 +95,10 @@ impl ArgoCd {
     pub async fn terminate(&self, name: &str) -> Result<(), HttpError> {
         let (name, query) = named(name);
         let path = ["api", "v1", "applications", name, "operation"];
+        // Argo CD answers whatever is no GET and no JSON with 415, also where there is nothing to say.
+        let nothing = serde_json::json!({});
         let ended: Result<serde_json::Value, _> =
-            self.service.send(Method::DELETE, &path, &query, None).await;
+            self.service.send(Method::DELETE, &path, &query, Some(&nothing)).await;
         match ended {
             Err(error) if error.status() == Some(StatusCode::BAD_REQUEST) => Ok(()),
             ended => ended.map(drop),

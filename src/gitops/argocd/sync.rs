@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use http::StatusCode;
 use tokio::time::Instant;
 
 use super::{Application, ArgoCd, Operation, Windows};
@@ -190,8 +191,9 @@ impl SyncWatch {
             }
             Err(error) if error.may_pass() => Err(error),
             Err(error) => {
-                let why =
-                    format!("{what}; it could not be ended (that takes the right `sync`): {}", chain(&error));
+                let is_forbidden = error.status() == Some(StatusCode::FORBIDDEN);
+                let needed = if is_forbidden { ", which takes the right `sync`" } else { "" };
+                let why = format!("{what}; it could not be ended{needed}: {}", chain(&error));
                 Ok(Sync::Blocked { why, command })
             }
         }

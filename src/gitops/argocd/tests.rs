@@ -44,8 +44,15 @@ impl StandIn {
                 let asked = String::from_utf8_lossy(&asked[..n_read]).into_owned();
                 let line = asked.lines().next().unwrap_or_default().replace(" HTTP/1.1", "");
                 let body = server.answer(&line).to_string();
-                let is_refused = line.starts_with("DELETE") && !server.may_sync.load(Ordering::Relaxed);
-                let status = if is_refused { "403 Forbidden" } else { "200 OK" };
+                let is_delete = line.starts_with("DELETE");
+                // As Argo CD's own server does it.
+                let status = if is_delete && !asked.contains("content-type: application/json") {
+                    "415 Unsupported Media Type"
+                } else if is_delete && !server.may_sync.load(Ordering::Relaxed) {
+                    "403 Forbidden"
+                } else {
+                    "200 OK"
+                };
                 let head = format!(
                     "HTTP/1.1 {status}\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
                     body.len()
@@ -271,7 +278,7 @@ async fn a_stuck_sync_that_the_token_may_not_end_is_told_with_the_reason() {
     let mut watch = stand_in.watch(true);
     watch.look(&commits()).await.unwrap();
     sixteen_seconds_later(&mut watch);
-    let why = "a sync of bad is under way: waiting for hooks; it could not be ended (that takes the right `sync`): \
+    let why = "a sync of bad is under way: waiting for hooks; it could not be ended, which takes the right `sync`: \
                Argo CD answered 403 Forbidden: permission denied";
     assert_eq!(watch.look(&commits()).await.unwrap(), blocked(why, "argocd app terminate-op team/credit"));
     assert_eq!(watch.n_terminated, 0);

@@ -7,7 +7,7 @@ use chrono::Utc;
 
 use super::super::git::Action;
 use super::super::incident::{Incident, Origin, State};
-use super::case::deadline;
+use super::case::{Turn, deadline};
 use super::desk::{EngineHandle, Last};
 use super::intake::begin;
 use super::past::Past;
@@ -42,6 +42,24 @@ impl EngineHandle {
         }
         Ok(())
     }
+}
+
+/// Where Prometheus does not confirm an alert since its pods are gone, and another replica had pushed the rollback: that is followed. An
+/// alert that was delivered before [`EngineHandle::adopt`] had looked has an incident of its own, which would wait for ever.
+pub(super) async fn pushed_by_another(context: &Context, incident: &Incident) -> Option<Turn> {
+    let tip = context.repository.fetch().await.ok()?;
+    let actions = actions_at(context, &tip).await.ok()?;
+    let since = Utc::now() - context.config.policy.decision_expires.0;
+    let (plan, commit) = Past(&actions).unfinished(&incident.service, since)?.as_plan()?;
+    let known = known(context).await.ok()?;
+    if version_of(&plan.bad_uri) != incident.version || known.contains(plan.action.as_str()) {
+        return None;
+    }
+    let reason = format!("{} is in Git already", commit.id);
+    let found = Turn::to(State::Pushed, reason).with(move |incident| {
+        (incident.plan, incident.commit) = (Some(plan), Some(commit));
+    });
+    Some(found)
 }
 
 /// Actions that our journal has, and those that another replica has ended.

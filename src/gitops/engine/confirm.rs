@@ -4,6 +4,7 @@ use tokio::time::sleep;
 
 use super::super::incident::{Incident, Origin, State};
 use super::super::prometheus::Answer;
+use super::adopt::pushed_by_another;
 use super::case::{Turn, is_late};
 use super::{Context, LOOK_EVERY};
 
@@ -21,10 +22,16 @@ pub async fn confirm(context: &Context, incident: &Incident) -> Turn {
                 });
             }
             Answer::No(why) => {
+                if let Some(turn) = pushed_by_another(context, incident).await {
+                    return turn;
+                }
                 return Turn::to(State::Suppressed, format!("Prometheus does not confirm it: {why}"));
             }
             Answer::Unknown(why) => why,
         };
+        if let Some(turn) = pushed_by_another(context, incident).await {
+            return turn;
+        }
         if is_late(incident) {
             return Turn::to(State::NeedsHuman, format!("Prometheus could not confirm it: {why}"));
         }

@@ -26,6 +26,22 @@ async fn a_replica_that_takes_over_finds_what_was_done() {
     assert_eq!(world.n_commits(), 3);
 }
 
+/// An alert outlives the pods that it is about: Prometheus does not confirm it, and the rollback is on the branch.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_alert_that_comes_before_git_was_looked_at_and_cannot_be_confirmed_is_no_reason_to_wait() {
+    let world = World::start(|_| ()).await;
+    world.deploy(2);
+    world.facts(|facts| facts.is_well = None); // stuck in OBSERVING
+    world.accuse(2).await;
+    world.reached(State::Observing).await;
+    world.facts(|facts| facts.accused = false);
+    let world = world.restart_with_another_journal().await;
+    world.facts(|facts| facts.is_well = Some(true));
+    world.accuse(2).await;
+    check_state(&world.ended().await, State::Recovered, "");
+    assert_eq!((world.n_ours(), world.n_commits()), (1, 3));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_open_goes_on_after_a_restart() {
     let world = World::start(|_| ()).await;

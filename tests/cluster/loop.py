@@ -41,6 +41,28 @@ POLICY = {
     # What the rig's storage initializer copies from is no object store.
     "check_artifacts": False,
 }
+STUCK = """\
+apiVersion: batch/v1
+kind: Job
+metadata:
+  name: {name}-check
+  annotations:
+    argocd.argoproj.io/hook: PostSync
+    argocd.argoproj.io/hook-delete-policy: BeforeHookCreation
+spec:
+  template:
+    spec:
+      restartPolicy: Never
+      terminationGracePeriodSeconds: 1
+      containers:
+        - name: check
+          image: shell
+          args: [-c, 'sleep ${{SECONDS_LEFT:-3600}}']
+          env:
+            - name: SECONDS_LEFT
+              valueFrom: {{configMapKeyRef: {{name: {name}-check, key: seconds, optional: true}}}}
+"""
+"""A check after the sync that never ends, which Argo CD waits for; one that begins once there is the ConfigMap ends when that says."""
 MANIFEST = """\
 # Written by the release job.
 apiVersion: serving.kserve.io/v1beta1
@@ -98,6 +120,11 @@ class Target:
     def sync(self, commit: str) -> None:
         """As a person does it, with `argocd app sync`."""
         self.loop.argocd.call("POST", f"/applications/{self.name}/sync", {"revision": commit}, token=self.loop.argocd.admin)
+
+    def end_later_checks(self) -> None:
+        """Of those in `STUCK`; what runs already runs on."""
+        metadata = {"name": f"{self.name}-check", "namespace": self.loop.namespace}
+        self.loop.cluster.api.apply({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {"seconds": "0"}})
 
     def refresh(self) -> None:
         self.loop.argocd.call("GET", f"/applications/{self.name}", token=self.loop.argocd.admin, refresh="normal")
@@ -181,8 +208,9 @@ class Target:
 
 
 class Loop:
-    def __init__(self, cluster: Cluster, targets: dict[str, str]):
+    def __init__(self, cluster: Cluster, targets: dict[str, str], terminate_stuck: bool = False):
         """`targets` says of each service its mode, `Standard` or `Knative`."""
+        self.terminate_stuck = terminate_stuck
         self.cluster, self.namespace = cluster, cluster.namespace()
         self.argocd: ArgoCD = cluster.argocd()
         if "Knative" in targets.values():
@@ -233,6 +261,13 @@ class Loop:
     def controllers(self) -> list[Pod]:
         return self.cluster.pods(SYSTEM, "app.kubernetes.io/component=controller")
 
+    def bad_version(self, target: Target, load: Load, version: str = "2", **others: str) -> str:
+        """Version 1, once it is good, and then a release that nobody should have made; its commit."""
+        target.wait_good("1")
+        commit = target.deploy(version, **others)
+        self.wait_for(f"version {version} of {target.name} answers", lambda: load.versions()[version] > 0)
+        return commit
+
     def _controllers(self) -> list[Place]:
         return [(pod.address, CONTROLLER) for pod in self.controllers()]
 
@@ -240,6 +275,33 @@ class Loop:
         """The pod that holds the Lease."""
         lease = self.cluster.api.get("Lease", "driftd-controller", SYSTEM, "coordination.k8s.io/v1")
         return next(pod for pod in self.controllers() if pod.object["metadata"]["name"] == lease["spec"]["holderIdentity"])
+
+    def kill_leader(self) -> None:
+        """SIGKILL. Its container starts again, with the journal that it had, and is killed again until the other replica acts: it may well be
+        the first to see that its own Lease has run out."""
+        leader = self.leader()
+        began = time.monotonic()
+
+        def acts() -> bool:
+            if self.leader() is leader:
+                leader.container("driftd").signal("KILL")
+                return False
+            return self.ask("/api/v1/status")["is_leader"]
+
+        self.wait_for("the other replica acts", acts)
+        print(f"killed; the other replica acts after {time.monotonic() - began:.1f} s", flush=True)
+
+    def verify_journals(self) -> None:
+        """Of both replicas, each beside the process that writes it."""
+        command = [os.environ["DRIFTD_TEST_BINARY"], "audit", "verify", "--state-dir", "/var/lib/driftd"]
+        for pod in self.controllers():
+            if code := pod.container("driftd").execute(command, timeout=30):
+                raise RuntimeError(f"driftd audit verify in {pod.object['metadata']['name']}: {code}")
+
+    def use_argocd_account(self, account: str) -> None:
+        """A token of this account in driftd's Secret, from where it comes into the pods within seconds."""
+        secret = {**TOKENS, "argocd.token": self.argocd.token(account)}
+        self.cluster.api.apply({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "driftd-controller", "namespace": SYSTEM}, "stringData": secret})
 
     def ask(self, path: str) -> Object:
         """The API of the replica that acts."""
@@ -260,9 +322,8 @@ class Loop:
 
     def _install_controller(self) -> None:
         """The overlay as it is, but for its configuration, and an emptyDir in place of the volume: the rig has no storage."""
-        secret = {**TOKENS, "argocd.token": self.argocd.token("driftd")}
         self.cluster.api.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": SYSTEM}})
-        self.cluster.api.apply({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "driftd-controller", "namespace": SYSTEM}, "stringData": secret})
+        self.use_argocd_account("driftd")
         secrets = "/etc/driftd-secrets"
         config = {
             "state_dir": "/var/lib/driftd",
@@ -270,7 +331,7 @@ class Loop:
             "api": {"operators": [{"name": "ops", "token_file": f"{secrets}/ops.token"}]},
             "prometheus": {"url": f"http://{self.prometheus.address}:{PROMETHEUS}", "max_age": "15s"},
             "git": {"url": self.argocd.web.url(self.repository), "author": "driftd <driftd@example.com>", "fetch_interval": "2s"},
-            "argocd": {"url": self.argocd.url, "token_file": f"{secrets}/argocd.token"},
+            "argocd": {"url": self.argocd.url, "token_file": f"{secrets}/argocd.token", "terminate_stuck": self.terminate_stuck},
             "kubernetes": {},
             "policy": POLICY,
             "targets": [{"namespace": self.namespace, "name": name, "application": name} for name in self.targets],

@@ -4,44 +4,22 @@ Prometheus, Alertmanager, two replicas of the controller with the rights of `dep
 import unittest
 
 import yaml
-from loop import Loop, Target
+from loop import STUCK, Loop, Target
 from rig import kserve
 from rig.cluster import shared
 from rig.load import Load
-
-STUCK = """\
-apiVersion: batch/v1
-kind: Job
-metadata:
-  name: stuck
-  annotations:
-    argocd.argoproj.io/hook: PostSync
-    argocd.argoproj.io/hook-delete-policy: BeforeHookCreation
-spec:
-  template:
-    spec:
-      restartPolicy: Never
-      terminationGracePeriodSeconds: 1
-      containers:
-        - {name: stuck, image: shell, args: [-c, sleep 3600]}
-"""
-"""A check after the sync that never ends, which Argo CD waits for."""
 
 
 class TheLoop(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        names = ("credit", "fares", "ratings", "prices", "claims", "quotes", "orders")
+        names = ("credit", "fares", "ratings", "prices", "claims", "quotes", "orders", "drafts")
         cls.loop = Loop(shared(), dict.fromkeys(names, "Standard"))
         cls.addClassCleanup(cls.loop.stop)
 
     def bad_version(self, name: str, load: Load, version: str = "2", **others: str) -> tuple[Target, str]:
-        """Version 1, once it is good, and then a release that nobody should have made."""
         target = self.loop.targets[name]
-        target.wait_good("1")
-        commit = target.deploy(version, **others)
-        self.loop.wait_for("version 2 answers", lambda: load.versions()[version] > 0)
-        return target, commit
+        return target, self.loop.bad_version(target, load, version, **others)
 
     def started(self, name: str, **options) -> Target:
         target = self.loop.targets[name]
@@ -111,6 +89,32 @@ class TheLoop(unittest.TestCase):
         self.assertEqual(len(fares.commits()), 3, fares.commits())
         self.assertEqual(fares.versions(), {"1"})
 
+    def test_the_leader_dies_again_and_again_and_there_is_one_commit(self):
+        """Killed while it resolves, while Argo CD syncs, while the pods start, and while it observes. The replica that takes over has a
+        journal that ends where it was killed itself, or that knows nothing of it."""
+        drafts, argocd = self.started("drafts"), self.loop.argocd
+        with drafts.load(rate=20, n_rows=5) as load:
+            self.bad_version("drafts", load)
+            with argocd.stopped():
+                with argocd.web.gate(of_fetches=True):
+                    drafts.wait_incident("RESOLVING")
+                    self.loop.kill_leader()
+                drafts.wait_incident("SYNCING")
+                self.loop.kill_leader()
+                drafts.wait_incident("SYNCING")
+            for state in ("SERVING", "OBSERVING"):
+                drafts.wait_incident(state)
+                self.loop.kill_leader()
+            ended = [drafts.wait_incident("RECOVERED")]
+            # What the other one had open when it died is old by now.
+            self.loop.kill_leader()
+            ended.append(drafts.wait_incident("RECOVERED"))
+        [commit] = {incident["commit"]["commit"] for incident in ended}
+        self.assertEqual(self.loop.git("log", "--format=%H", "-1", "main", "--", drafts.file), commit)
+        self.assertEqual(len(drafts.commits()), 3, drafts.commits())
+        self.assertEqual(drafts.versions(), {"1"})
+        self.loop.verify_journals()
+
     def test_somebody_pushes_a_newer_version_meanwhile(self):
         prices = self.started("prices")
         with prices.load(rate=20, n_rows=5) as load, self.loop.argocd.web.gate() as gate:
@@ -128,7 +132,7 @@ class TheLoop(unittest.TestCase):
         """A sync that never ends, one that is switched off, and a good version whose new pods never become ready."""
         argocd, claims, quotes, orders = self.loop.argocd, self.started("claims"), self.started("quotes", automated=False), self.started("orders")
         with claims.load(rate=20, n_rows=5) as load, quotes.load(rate=20, n_rows=5) as other, orders.load(rate=20, n_rows=5) as third:
-            self.bad_version("claims", load, check=STUCK)
+            self.bad_version("claims", load, check=STUCK.format(name="claims"))
             _, deployed = self.bad_version("quotes", other)
             self.bad_version("orders", third)
             models = self.loop.cluster.models / "models/orders"

@@ -3,6 +3,7 @@ traffic, and cleaned up by another; a bad version after its promotion; and a goo
 
 import math
 import unittest
+from pathlib import Path
 
 import yaml
 from loop import Loop, Target
@@ -15,7 +16,7 @@ RATE, N_ROWS = 40, 3
 class ServerlessLoop(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        cls.loop = Loop(shared(), dict.fromkeys(("canary", "promoted", "broken"), "Knative"))
+        cls.loop = Loop(shared(), dict.fromkeys(("canary", "promoted", "hung", "broken"), "Knative"))
         cls.addClassCleanup(cls.loop.stop)
 
     def predictor(self, target: Target, commit: str) -> dict:
@@ -72,24 +73,60 @@ class ServerlessLoop(unittest.TestCase):
             self.assertEqual(self.loop.git("diff", "--numstat", released, incident["commit"]["commit"]), f"1\t1\t{target.file}")
         self.assertEqual(load.lost(), [])
 
-    def test_a_canary_is_stopped_and_not_cleaned_up_where_the_good_version_gets_no_new_pods(self):
+    def test_a_promoted_version_serves_on_where_the_good_one_gets_no_pods_any_more(self):
+        target = self.loop.targets["hung"]
+        self.loop.start(target)
+        with target.load(RATE, N_ROWS) as load:
+            target.wait_good("1")
+            released = target.deploy("2")
+            self.loop.wait_for("version 2 alone", lambda: load.now() > 5 and load.share("2", since=load.now() - 3) == 1)
+            self.take_away_version_1(target)
+            promoted = load.now()
+            incident = target.wait_incident("NEEDS_HUMAN")
+            ended = load.now()
+            self.loop.wait_for("some more seconds", lambda: load.now() > ended + 3)
+        print(f"\nhung: {incident['reason']}", flush=True)
+        self.assertIn("pod hung-predictor-", incident["reason"])
+        self.assertIn("storage-initializer", incident["reason"])
+        self.assertIn(f"traffic: {target.uri('2')} 100 %", incident["reason"])
+        self.assertEqual(self.loop.git("diff", "--numstat", released, incident["commit"]["commit"]), f"1\t1\t{target.file}")
+        self.assertEqual(load.share("2", since=promoted), 1.0)
+        self.assertEqual(load.lost(), [])
+
+    def take_away_version_1(self, target: Target) -> Path:
+        """What it is started from: its pods serve on, and new ones never become ready. Renamed to `1` again it is back."""
+        models = self.loop.cluster.models / "models" / target.name
+        return (models / "1").rename(models / "gone")
+
+    def test_a_canary_is_stopped_and_cleaned_up_once_the_good_version_gets_new_pods_by_whoever_acts_then(self):
         target = self.loop.targets["broken"]
         self.loop.start(target)
         with target.load(RATE, N_ROWS) as load:
             target.wait_good("1")
             target.deploy("2", percent=10)
             self.loop.wait_for("the canary", lambda: load.versions()["2"] > 0)
-            # What version 1 was started from is gone: its pods serve on, and new ones never become ready.
-            models = self.loop.cluster.models / "models/broken"
-            (models / "1").rename(models / "gone")
+            gone = self.take_away_version_1(target)
             target.wait_incident("CLEANING")
             stopped = load.now()
-            self.loop.wait_for("some more seconds", lambda: load.now() > stopped + 15)
+            self.loop.wait_for("some more seconds", lambda: load.now() > stopped + 10)
             incident = target.wait_incident("CLEANING")
-        # Without its percent all traffic would go to the last revision that was ready, the bad one.
-        self.assertIsNone(incident["cleanup"])
-        self.assertEqual(self.predictor(target, "main")["canaryTrafficPercent"], 0)
-        self.assertEqual(load.share("1", since=stopped), 1.0)
+            # Without its percent all traffic would go to the last revision that was ready, the bad one.
+            self.assertIsNone(incident["cleanup"])
+            self.assertEqual(self.predictor(target, "main")["canaryTrafficPercent"], 0)
+            self.loop.kill_leader()
+            taken_over = target.wait_incident("CLEANING")
+            self.assertEqual(taken_over["commit"]["commit"], incident["commit"]["commit"])
+            gone.rename(gone.with_name("1"))
+            cleaned = target.wait_incident("RECOVERED")
+            # The one that was killed has it open.
+            self.loop.kill_leader()
+            late = target.wait_incident("RECOVERED")
+            self.assertEqual(load.share("1", since=stopped), 1.0)
+        self.assertEqual(self.loop.git("log", "-1", "--format=%H", "main", "--", target.file), cleaned["cleanup"]["commit"])
+        self.assertEqual(late["cleanup"]["commit"], cleaned["cleanup"]["commit"])
+        self.assertNotIn("canaryTrafficPercent", self.predictor(target, "main"))
+        self.assertEqual(len(target.commits()), 4, target.commits())
+        self.loop.verify_journals()
         self.assertEqual(load.lost(), [])
 
 

@@ -4,10 +4,12 @@ Started by the first test that asks for it with `cluster.argocd()`.
 """
 
 import base64
+import contextlib
 import json
 import os
+import signal
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Iterator
 
 import requests
 
@@ -25,7 +27,8 @@ NAMESPACE = "argocd"
 PORT = 8080
 REPO_SERVER = "127.0.0.1:8081"
 REDIS = "127.0.0.1:6379"
-ACCOUNTS = {"driftd": ("applications, get, */*, allow",)}
+GET = "applications, get, */*, allow"
+ACCOUNTS = {"driftd": (GET,), "driftd-terminates": (GET, "applications, sync, */*, allow")}
 """Accounts beside `admin`, which may only have tokens, and all that each may do."""
 
 
@@ -117,6 +120,22 @@ class ArgoCD:
             return self.call("POST", "/session", {"username": "admin", "password": password()})["token"]
 
         return wait_for("Argo CD's API server", token, self.programs)
+
+    @contextlib.contextmanager
+    def stopped(self) -> Iterator[None]:
+        """Its controller does nothing while the block runs: commits are seen and compared by nobody."""
+        controller = next(program.process for program in self.programs if program.name == "argocd-application-controller")
+        controller.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            controller.send_signal(signal.SIGCONT)
+
+    def close_window(self, *applications: str) -> None:
+        """Keeps these alone from being synced, from now on, but by hand; none: nothing is kept."""
+        window = {"kind": "deny", "schedule": "* * * * *", "duration": "1h", "manualSync": True, "applications": list(applications)}
+        project = self.api.get("AppProject", "default", NAMESPACE, "argoproj.io/v1alpha1")
+        self.api.merge(project, {"spec": {"syncWindows": [window] if applications else []}})
 
     def token(self, account: str) -> str:
         """A new API token of one of `ACCOUNTS`."""

@@ -62,7 +62,8 @@ class Backend(http.server.BaseHTTPRequestHandler):
     def answer(self) -> None:
         path, _, query = self.path.partition("?")
         body = self.body()
-        if path.endswith("/git-receive-pack") and (gate := self.server.gate):
+        gate = self.server.gate
+        if gate and gate.holds(path, query):
             gate.arrived.set()
             gate.opened.wait()
             if gate.is_lost:
@@ -107,11 +108,16 @@ class Backend(http.server.BaseHTTPRequestHandler):
 
 
 class Gate:
-    """Holds pushes back once all of them has arrived, until it is opened: let through, or lost."""
+    """Holds pushes back once all of them has arrived, or fetches before anything is said, until it is opened: let through, or lost."""
 
-    def __init__(self):
+    def __init__(self, of_fetches: bool = False):
         self.arrived, self.opened = threading.Event(), threading.Event()
-        self.is_lost = False
+        self.of_fetches, self.is_lost = of_fetches, False
+
+    def holds(self, path: str, query: str) -> bool:
+        if self.of_fetches:
+            return path.endswith("/info/refs") and query == "service=git-upload-pack"
+        return path.endswith("/git-receive-pack")
 
     def open(self, is_lost: bool = False) -> None:
         self.is_lost = is_lost
@@ -131,9 +137,9 @@ class Server:
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
 
     @contextlib.contextmanager
-    def gate(self) -> Iterator[Gate]:
-        """A gate for the pushes that come while the block runs."""
-        self.server.gate = gate = Gate()
+    def gate(self, of_fetches: bool = False) -> Iterator[Gate]:
+        """A gate for the pushes, or the fetches, that come while the block runs."""
+        self.server.gate = gate = Gate(of_fetches)
         try:
             yield gate
         finally:

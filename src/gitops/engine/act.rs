@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, info_span};
 
 use super::super::incident::State;
-use super::case::{Case, Turn};
+use super::case::{Case, Turn, is_late};
 use super::{Context, confirm, publish, resolve, verify, weigh};
 
 /// Moves the incident until it has ended, or until `stop`. Should a step panic, a person is called: tried again it would do the same, and
@@ -40,6 +40,11 @@ async fn step_by_step(context: Arc<Context>, case: Arc<Case>, stop: Cancellation
             match incident.state {
                 State::Received => Turn::to(State::Confirming, "asking Prometheus"),
                 State::Confirming => confirm::confirm(&context, &incident).await,
+                // It was away: what was true then is asked anew, by whatever still fires.
+                State::Resolving | State::Gating if is_late(&incident) => Turn::to(
+                    State::Suppressed,
+                    "what was confirmed is older than `policy.decision_expires`; what still fires begins anew",
+                ),
                 State::Resolving => resolve::resolve(&context, &incident).await,
                 State::Gating => weigh::weigh(&context, &incident).await,
                 State::AwaitingApproval => weigh::await_approval(&context, &case).await,

@@ -2,6 +2,8 @@
 
 use std::sync::atomic::Ordering;
 
+use super::super::super::incident::Origin;
+use super::super::intake::begin;
 use super::stand_in::StandInCluster;
 use super::*;
 
@@ -68,6 +70,19 @@ async fn a_canary_that_was_stopped_is_cleaned_up_by_the_next_replica() {
     check_state(&incident, State::Recovered, "the canary is out of the manifest");
     assert!(!world.manifest().contains("canaryTrafficPercent"), "{}", world.manifest());
     assert_eq!(world.n_ours(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_confirmed_long_ago_is_not_done_by_who_comes_back() {
+    let world = World::start(|_| ()).await;
+    world.deploy(2);
+    let long_ago = chrono::Utc::now() - chrono::TimeDelta::hours(1);
+    let mut incident = begin(world::service(), version(2), Origin::Alert, long_ago);
+    (incident.state, incident.deadline) = (State::Resolving, Some(long_ago));
+    world.handle.context().journal.begin(incident, "killed here").await.unwrap();
+    let world = world.restart().await;
+    check_state(&world.ended().await, State::Suppressed, "older than `policy.decision_expires`");
+    assert_eq!(world.n_ours(), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -117,9 +117,10 @@ class Target:
         spec = self.loop.argocd.call("GET", f"/applications/{self.name}", token=self.loop.argocd.admin)["spec"]
         return "automated" in spec.get("syncPolicy", {})
 
-    def sync(self, commit: str) -> None:
-        """As a person does it, with `argocd app sync`."""
-        self.loop.argocd.call("POST", f"/applications/{self.name}/sync", {"revision": commit}, token=self.loop.argocd.admin)
+    def sync(self, commit: str | None = None) -> None:
+        """As a person does it, with `argocd app sync`; `--revision` is refused where Argo CD syncs by itself."""
+        revision = {"revision": commit} if commit else {}
+        self.loop.argocd.call("POST", f"/applications/{self.name}/sync", revision, token=self.loop.argocd.admin)
 
     def end_later_checks(self) -> None:
         """Of those in `STUCK`; what runs already runs on."""

@@ -224,13 +224,15 @@ impl SyncWatch {
             let why = format!("it cannot be compared: {}", one_line(text));
             return Ok(Sync::Blocked { why, command: format!("argocd app get {name} --hard-refresh") });
         }
-        let by_hand = format!("argocd app sync {name} --revision {revision}");
         if !application.is_automated {
             let why = "automated sync is off".to_owned();
-            return Ok(Sync::Blocked { why, command: by_hand });
+            let command = format!("argocd app sync {name} --revision {revision}");
+            return Ok(Sync::Blocked { why, command });
         }
         if let Windows::Closed { why, is_open_by_hand } = self.argocd.windows(name).await? {
             let listed = format!("argocd proj windows list {}", application.project);
+            // Argo CD takes no `--revision` of an Application that is synced automatically.
+            let by_hand = format!("argocd app sync {name}");
             let command = if is_open_by_hand { by_hand } else { listed };
             return Ok(Sync::Blocked { why, command });
         }

@@ -220,7 +220,7 @@ async fn a_sync_window_that_is_closed_is_named() {
     let windows = json!({"assignedWindows": [allow], "canSync": false});
     check(windows, blocked("it is outside its sync window: `0 8 * * *` for 1h", listed)).await;
     let windows = json!({"assignedWindows": [allow, deny], "activeWindows": [allow, deny], "canSync": true});
-    let by_hand = "argocd app sync team/credit --revision ours";
+    let by_hand = "argocd app sync team/credit";
     check(windows, blocked("a sync window denies it: `* * * * *` for 2h", by_hand)).await;
     let windows = json!({"assignedWindows": [allow, deny], "activeWindows": [allow], "canSync": true});
     check(windows, waiting("ours is OutOfSync")).await;

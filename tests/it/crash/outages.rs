@@ -15,7 +15,7 @@ const RETRY: &str = "not pushed yet, trying again";
 /// Each push hangs in the server, for longer than one call of Git may take.
 async fn start(decision_expires: &str) -> World {
     let settings = Settings {
-        git: json!({"timeout": "1s"}),
+        git: json!({"timeout": "2s"}),
         policy: json!({"decision_expires": decision_expires}),
         ..Settings::default()
     };
@@ -40,7 +40,7 @@ async fn one_that_is_back_after_several_attempts_gets_one_commit() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_that_is_back_too_late_gets_none_and_a_person_is_told_why() {
-    let world = start("4s").await;
+    let world = start("10s").await;
     let controller = world.controller_told().await;
     let incident = world.home.reached(&controller, "NEEDS_HUMAN").await;
     let reason = incident["reason"].as_str().unwrap();
@@ -56,13 +56,13 @@ async fn one_that_is_back_too_late_gets_none_and_a_person_is_told_why() {
 /// It was killed with a decision that it could not push, and comes back when that is void.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_comes_back_after_the_time_of_a_decision_pushes_nothing() {
-    let world = start("4s").await;
+    let world = start("10s").await;
     let mut controller = world.controller_told().await;
     controller.says(RETRY).await;
     assert_eq!(world.home.state(), "committing");
     controller.kill();
     world.remote.trouble(Trouble::None);
-    tokio::time::sleep(std::time::Duration::from_secs(5)).await; // the time of the decision is the wall clock's
+    tokio::time::sleep(std::time::Duration::from_secs(11)).await; // the time of the decision is the wall clock's
     let controller = world.controller().await;
     let incident = world.home.reached(&controller, "NEEDS_HUMAN").await;
     assert_eq!(incident["reason"], "could not be pushed in time: driftd was not running");
@@ -73,14 +73,14 @@ async fn who_comes_back_after_the_time_of_a_decision_pushes_nothing() {
 /// What it had pushed before it was killed is found, however late.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_comes_back_after_the_time_of_a_decision_finds_what_was_pushed_before() {
-    let world = start("4s").await;
+    let world = start("10s").await;
     world.remote.trouble(Trouble::None);
     world.home.hold("pushed");
     let mut controller = world.controller_told().await;
     controller.says("cannot write the journal; the incident waits").await;
     controller.kill();
     world.home.let_go();
-    tokio::time::sleep(std::time::Duration::from_secs(5)).await;
+    tokio::time::sleep(std::time::Duration::from_secs(11)).await;
     let controller = world.controller().await;
     let incident = world.ended(&controller).await;
     check_whole(&world, &incident, "its push was written down");

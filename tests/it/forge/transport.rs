@@ -6,7 +6,7 @@ use super::gitea::key;
 use super::world::World;
 use crate::controller::home::Settings;
 
-const RETRY: &str = "the repository cannot be read yet, trying again";
+const RETRY: &str = "no plan yet, trying again";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn over_http_with_a_token_that_may_do_nothing_else_a_version_is_put_back() {
@@ -52,7 +52,7 @@ async fn check_host(known_hosts: &str, expected: &str) {
     let world = World::start().await;
     let git = world.ssh().await;
     world.home.file("known hosts", known_hosts);
-    let policy = json!({"decision_expires": "1s"});
+    let policy = json!({"decision_expires": "6s"});
     world.configure(&Settings { git, policy, ..Settings::default() });
     let controller = world.controller_told().await;
     let incident = world.home.reached(&controller, "NEEDS_HUMAN").await;
@@ -76,7 +76,7 @@ async fn a_host_that_nobody_knows_or_that_has_another_key_is_not_talked_to() {
 async fn a_token_that_may_only_read_is_refused_with_what_to_look_at() {
     let world = World::start().await;
     let git = world.http(&["read:repository"]).await;
-    let policy = json!({"decision_expires": "2s"});
+    let policy = json!({"decision_expires": "6s"});
     world.configure(&Settings { git, policy, ..Settings::default() });
     let controller = world.controller_told().await;
     let incident = world.home.reached(&controller, "NEEDS_HUMAN").await;

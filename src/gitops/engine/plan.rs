@@ -150,25 +150,27 @@ impl<'a> Facts<'a> {
         })
     }
 
-    /// Whether a plan that was made at another commit means here what it meant there: what stood there was not put away and put back, and
-    /// a canary has the same beside it. Where something else stands there now, writing the plan tells.
+    /// Whether a plan that was made at another commit means here what it meant there: what stood there was not put away and put back, it
+    /// has the traffic that it had, and a canary has the same beside it. Where something else stands there now, writing the plan tells.
     ///
     /// # Errors
-    /// What has changed.
+    /// What has changed, while the accused version stands there still.
     pub fn still_means(self, plan: &Plan, policy: &Policy, now: Timestamp) -> Result<(), String> {
         let found = value_of(&self.located.service, &plan.component);
         let Some(uri) = found.filter(|uri| *uri == plan.bad_uri) else { return Ok(()) };
         let accused = Accused { component: plan.component.clone(), uri };
+        let asked = Some(&*plan.good_uri).filter(|_| plan.recipe == Recipe::Uri);
         let options =
-            self.options(accused, &Ledger::default(), None, policy, now).map_err(|turn| turn.reason)?;
+            self.options(accused, &Ledger::default(), asked, policy, now).map_err(|turn| turn.reason)?;
         if options.action() != plan.action {
             return Err(format!("{} was taken away and put back by {}", plan.bad_uri, options.introduced_by));
         }
-        let beside = options.choice.candidates.first().map(|candidate| &candidate.uri);
-        if options.recipe != plan.recipe || options.is_served() && beside != Some(&plan.good_uri) {
-            return Err(format!("{} does not serve beside it any more", plan.good_uri));
+        let good = options.choice.candidates.iter().find(|candidate| candidate.uri == plan.good_uri);
+        let now = good.and_then(|good| options.plan(good.clone()).ok());
+        match now {
+            Some(now) if (&now.recipe, &now.edits) == (&plan.recipe, &plan.edits) => Ok(()),
+            _ => Err(format!("{} has other traffic, or another version beside it", plan.bad_uri)),
         }
-        Ok(())
     }
 
     /// Percent 0 leads all traffic to what was rolled out last: if that is the accused version as well, it must not be pinned.

@@ -36,7 +36,7 @@ pub async fn commit(context: &Context, incident: &Incident) -> Turn {
                 return Turn::to(State::Superseded, format!("the line has changed meanwhile: {found}"));
             }
             // A pause that came in the meantime holds, and the decision with it.
-            Err(PublishError::Held(why)) => return Turn::to(State::Suppressed, format!("pause: {why}")),
+            Err(PublishError::Held(why)) => return Turn::to(State::Suppressed, why),
             Err(PublishError::Unknown(why)) => why,
             Err(PublishError::Rejected(text)) if context.forge.is_some() => {
                 return Turn::to(State::PrOpen, format!("the remote refuses the push ({text})"));
@@ -92,7 +92,7 @@ impl Hold for Free<'_> {
     fn allows<'a>(&'a self, tip: &'a str) -> BoxFuture<'a, Result<(), PublishError>> {
         Box::pin(async move {
             let paused = self.context.book.paused(self.context, tip, self.service, Utc::now()).await;
-            paused.map_or(Ok(()), |why| Err(PublishError::Held(why)))
+            paused.map_or(Ok(()), |why| Err(PublishError::Held(format!("pause: {why}"))))
         })
     }
 }
@@ -208,7 +208,7 @@ async fn step_pull_request(
                 PublishError::Superseded(found) => {
                     Turn::to(State::Superseded, format!("the line has changed meanwhile: {found}"))
                 }
-                PublishError::Held(why) => Turn::to(State::Suppressed, format!("pause: {why}")),
+                PublishError::Held(why) => Turn::to(State::Suppressed, why),
                 PublishError::Rejected(text) => {
                     Turn::to(State::NeedsHuman, format!("the remote refuses the branch {branch}: {text}"))
                 }
@@ -320,7 +320,7 @@ async fn step_clean_up(context: &Context, incident: &Incident, plan: &Plan) -> R
             State::Recovered,
             format!("the model is well; somebody else has cleaned up ({found})"),
         )),
-        Err(PublishError::Held(why)) => Err(format!("pause: {why}")),
+        Err(PublishError::Held(why)) => Err(why),
         Err(PublishError::Rejected(text)) => Err(format!("the remote refuses the push: {text}")),
         Err(PublishError::Unknown(why)) => Err(why),
         Err(PublishError::Failed(error)) => Err(chain(&error)),

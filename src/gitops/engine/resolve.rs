@@ -89,8 +89,9 @@ pub async fn still_means(
         NoPlan::Later(why) => PublishError::Unknown(why),
         NoPlan::Turn(turn) => PublishError::Superseded(turn.reason),
     })?;
-    let facts = read.facts(context, service);
-    facts.still_means(plan, &context.config.policy, Utc::now()).map_err(PublishError::Superseded)
+    let meant = read.facts(context, service).still_means(plan, &context.config.policy, Utc::now());
+    // It is accused still, and nobody has answered that: it is decided on anew.
+    meant.map_err(|why| PublishError::Held(format!("{why}; what still fires is decided on anew")))
 }
 
 /// What the branch says of a service at a commit, and Kubernetes now.

@@ -34,9 +34,21 @@ async fn what_was_put_away_and_put_back_before_the_yes_is_another_case() {
     let put_back = world.tip();
     check_state(
         &world.ended().await,
-        State::Superseded,
+        State::Suppressed,
         &format!("was taken away and put back by {put_back}"),
     );
+    assert_eq!(world.n_ours(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_canary_that_gets_more_traffic_before_the_yes_is_decided_on_anew() {
+    let world = World::start(|config| config.targets[0].mode = Mode::Approve).await;
+    world.write("credit.yaml", &world::manifest(2, Some(10)));
+    world.accuse(2).await;
+    let id = world.reached(State::AwaitingApproval).await.id.to_string();
+    world.write("credit.yaml", &world::manifest(2, Some(20)));
+    world.handle.approve(&id, "ann").await.unwrap();
+    check_state(&world.ended().await, State::Suppressed, "has other traffic");
     assert_eq!(world.n_ours(), 0);
 }
 

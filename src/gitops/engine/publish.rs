@@ -318,11 +318,12 @@ async fn step_clean_up(context: &Context, incident: &Incident, plan: &Plan) -> R
         }
         Err(PublishError::Superseded(found)) => Ok(Turn::to(
             State::Recovered,
-            format!("the model is well; somebody else has cleaned up ({found})"),
+            format!(
+                "the model is well; what the canary had left is left alone, as somebody has changed it ({found})"
+            ),
         )),
-        Err(PublishError::Held(why)) => Err(why),
+        Err(PublishError::Held(why) | PublishError::Unknown(why)) => Err(why),
         Err(PublishError::Rejected(text)) => Err(format!("the remote refuses the push: {text}")),
-        Err(PublishError::Unknown(why)) => Err(why),
         Err(PublishError::Failed(error)) => Err(chain(&error)),
     }
 }

@@ -283,6 +283,14 @@ impl TryFrom<f64> for Share {
     }
 }
 
+impl Policy {
+    /// In which time a rollback that was pushed has ended, whichever way.
+    pub fn follow_up(&self) -> Duration {
+        let cleaning = self.decision_expires.0;
+        self.sync_timeout.0 + self.serving_timeout.0 + self.recovery_timeout.0 + cleaning
+    }
+}
+
 impl Default for Policy {
     fn default() -> Self {
         let of = |seconds| HumanDuration(Duration::from_secs(seconds));

@@ -347,6 +347,9 @@ pub struct Incident {
     pub gates: Vec<GateAnswer>,
     /// Who approved.
     pub approved_by: Option<String>,
+    /// When.
+    #[serde(default)]
+    pub approved_at: Option<Timestamp>,
     /// The pull request.
     pub pull_request: Option<PullRequest>,
     /// The commit that moved traffic.

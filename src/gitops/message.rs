@@ -21,7 +21,12 @@ const MAX_SUBJECT: usize = 72;
 
 /// Of this incident's commit.
 pub fn of(cluster: &str, incident: &Incident, plan: &Plan, purpose: Purpose) -> Message {
-    let (bad, good) = (version_of(&plan.bad_uri), version_of(&plan.good_uri));
+    let good = version_of(&plan.good_uri);
+    // As its pods call it, where somebody has given it a name of its own.
+    let bad = match &*incident.version {
+        "" => version_of(&plan.bad_uri),
+        version => version.to_owned(),
+    };
     let service = &incident.service;
     let (kind, subject, body, number) = match purpose {
         Purpose::Traffic => (

@@ -71,6 +71,8 @@ pub struct SyncWatch {
     pub(super) refreshed_at: Option<Instant>,
     /// Since when, and when the sync itself says that it began.
     pub(super) stuck_since: Option<(Instant, Option<Timestamp>)>,
+    /// Why this one may not be ended, once that was tried.
+    refused: Option<String>,
     /// Times that Argo CD was asked to look again.
     pub n_refreshed: u64,
     /// Times that a stuck sync was ended.
@@ -80,7 +82,15 @@ pub struct SyncWatch {
 impl SyncWatch {
     /// Of an Application.
     pub const fn new(argocd: ArgoCd, application: String) -> Self {
-        Self { argocd, application, refreshed_at: None, stuck_since: None, n_refreshed: 0, n_terminated: 0 }
+        Self {
+            argocd,
+            application,
+            refreshed_at: None,
+            stuck_since: None,
+            refused: None,
+            n_refreshed: 0,
+            n_terminated: 0,
+        }
     }
 
     /// For how long a sync of something else has been in the way, as far as was watched.
@@ -170,7 +180,7 @@ impl SyncWatch {
             return Ok(Sync::Waiting(format!("it is being applied: {}", one_line(&operation.message))));
         }
         if !is_same {
-            self.stuck_since = Some((Instant::now(), operation.started_at));
+            (self.stuck_since, self.refused) = (Some((Instant::now(), operation.started_at)), None);
         }
         let what = format!("a sync of {} is under way: {}", short(&revision), one_line(&operation.message));
         if self.blocked_for() < STUCK_AFTER || operation.phase == "Terminating" {
@@ -180,6 +190,9 @@ impl SyncWatch {
         let command = format!("argocd app terminate-op {}", self.application);
         if !(self.argocd.may_terminate && is_accused) {
             return Ok(Sync::Blocked { why: what, command });
+        }
+        if let Some(why) = &self.refused {
+            return Ok(Sync::Blocked { why: format!("{what}; {why}"), command });
         }
         match self.argocd.terminate(&self.application).await {
             Ok(()) => {
@@ -193,8 +206,10 @@ impl SyncWatch {
             Err(error) => {
                 let is_forbidden = error.status() == Some(StatusCode::FORBIDDEN);
                 let needed = if is_forbidden { ", which takes the right `sync`" } else { "" };
-                let why = format!("{what}; it could not be ended{needed}: {}", chain(&error));
-                Ok(Sync::Blocked { why, command })
+                let why = format!("it could not be ended{needed}: {}", chain(&error));
+                let told = format!("{what}; {why}");
+                self.refused = Some(why);
+                Ok(Sync::Blocked { why: told, command })
             }
         }
     }

@@ -281,6 +281,8 @@ async fn a_stuck_sync_that_the_token_may_not_end_is_told_with_the_reason() {
     let why = "a sync of bad is under way: waiting for hooks; it could not be ended, which takes the right `sync`: \
                Argo CD answered 403 Forbidden: permission denied";
     assert_eq!(watch.look(&commits()).await.unwrap(), blocked(why, "argocd app terminate-op team/credit"));
+    watch.look(&commits()).await.unwrap();
+    assert_eq!(stand_in.n_asked("DELETE"), 1, "a refusal is not asked for again");
     assert_eq!(watch.n_terminated, 0);
 }
 

@@ -68,6 +68,7 @@ fn incident(state: State) -> Incident {
             GateAnswer { gate: "pause".to_owned(), passes: true, why: "not paused".to_owned() },
             GateAnswer { gate: "cool_down".to_owned(), passes: false, why: "rolled back 1h ago".to_owned() },
         ],
+        approved_at: None,
         approved_by: Some("ann".to_owned()),
         pull_request: None,
         commit: Some(CommitRecord {

@@ -7,7 +7,7 @@ use futures_util::FutureExt;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, info_span};
 
-use super::super::incident::State;
+use super::super::incident::{Incident, Origin, State};
 use super::case::{Case, Turn, is_late};
 use super::{Context, confirm, publish, resolve, verify, weigh};
 
@@ -27,6 +27,17 @@ pub async fn act(context: Arc<Context>, case: Arc<Case>, stop: CancellationToken
     }
 }
 
+/// It was away: what was true then is asked anew, by whatever still fires.
+fn too_old(incident: &Incident) -> Turn {
+    let why = match incident.origin {
+        Origin::Person { .. } => "it was asked for longer ago than `policy.decision_expires`; ask again",
+        Origin::Alert | Origin::TakeOver => {
+            "it was confirmed longer ago than `policy.decision_expires`; what still fires begins anew"
+        }
+    };
+    Turn::to(State::Suppressed, why)
+}
+
 /// A step that is dropped in the middle is one that was killed in the middle: the journal has its state, and the state says how to go on.
 async fn step_by_step(context: Arc<Context>, case: Arc<Case>, stop: CancellationToken) {
     loop {
@@ -40,11 +51,7 @@ async fn step_by_step(context: Arc<Context>, case: Arc<Case>, stop: Cancellation
             match incident.state {
                 State::Received => Turn::to(State::Confirming, "asking Prometheus"),
                 State::Confirming => confirm::confirm(&context, &incident).await,
-                // It was away: what was true then is asked anew, by whatever still fires.
-                State::Resolving | State::Gating if is_late(&incident) => Turn::to(
-                    State::Suppressed,
-                    "what was confirmed is older than `policy.decision_expires`; what still fires begins anew",
-                ),
+                State::Resolving | State::Gating if is_late(&incident) => too_old(&incident),
                 State::Resolving => resolve::resolve(&context, &incident).await,
                 State::Gating => weigh::weigh(&context, &incident).await,
                 State::AwaitingApproval => weigh::await_approval(&context, &case).await,

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::Utc;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
@@ -45,6 +46,8 @@ struct Known {
     circuit_opened: Option<Timestamp>,
     /// Actions that were followed to their end, the newest last.
     ended: Vec<String>,
+    /// Why what the replica before has left cannot be read. Until it is, nothing is done, and nothing written over it.
+    unread: Option<String>,
 }
 
 /// A verdict or denial as the journal has it.
@@ -53,6 +56,28 @@ struct Entry<T> {
     uri: String,
     #[serde(flatten)]
     entry: T,
+}
+
+/// What the `ConfigMap` holds.
+struct Left {
+    ledgers: Option<BTreeMap<ServiceName, Ledger>>,
+    pauses: Option<Vec<Pause>>,
+    ended: Option<Vec<String>>,
+}
+
+impl Left {
+    fn of(state: &BTreeMap<String, String>) -> Result<Self, String> {
+        Ok(Self {
+            ledgers: parsed(state, LEDGERS_KEY)?,
+            pauses: parsed(state, PAUSES_KEY)?,
+            ended: parsed(state, ENDED_KEY)?,
+        })
+    }
+}
+
+fn parsed<T: DeserializeOwned>(state: &BTreeMap<String, String>, key: &str) -> Result<Option<T>, String> {
+    let parse = |text: &String| serde_json::from_str(text).map_err(|error| format!("`{key}`: {error}"));
+    state.get(key).map(parse).transpose()
 }
 
 impl Book {
@@ -93,35 +118,45 @@ impl Book {
         Ok(Self { known: Mutex::new(known), deciding: Arc::default() })
     }
 
-    /// Takes in what the replica before has left in the `ConfigMap`.
-    pub async fn take_over(&self, context: &Context) {
-        let Some(cluster) = &context.cluster else { return };
-        let state = match cluster.state().await {
-            Ok(state) => state,
+    /// Takes in what the replica before has left in the `ConfigMap`. Returns whether it could be read: until then everything counts as paused.
+    pub async fn take_over(&self, context: &Context) -> bool {
+        let Some(cluster) = &context.cluster else { return true };
+        let read = cluster.state().await.and_then(|state| Left::of(&state));
+        let mut known = self.known.lock().await;
+        let left = match read {
+            Ok(left) => left,
             Err(error) => {
-                return tracing::warn!(error, "the ConfigMap of the replica before cannot be read");
+                tracing::warn!(
+                    error,
+                    "what the replica before has left cannot be read: nothing is done until then"
+                );
+                known.unread = Some(error);
+                return false;
             }
         };
-        let mut known = self.known.lock().await;
-        if let Some(ledgers) = state.get(LEDGERS_KEY)
-            && let Ok(ledgers) = serde_json::from_str::<BTreeMap<ServiceName, Ledger>>(ledgers)
-        {
-            for (service, theirs) in ledgers {
-                let ours = known.ledgers.entry(service).or_default();
-                ours.good.extend(theirs.good);
-                ours.denied.extend(theirs.denied);
-            }
+        for (service, theirs) in left.ledgers.unwrap_or_default() {
+            let ours = known.ledgers.entry(service).or_default();
+            ours.good.extend(theirs.good);
+            ours.denied.extend(theirs.denied);
         }
-        if let Some(pauses) = state.get(PAUSES_KEY)
-            && let Ok(pauses) = serde_json::from_str(pauses)
-        {
+        // Those that came while theirs could not be read stay.
+        let ours_since =
+            if known.unread.take().is_some() { std::mem::take(&mut known.pauses) } else { Vec::new() };
+        if let Some(pauses) = left.pauses {
             known.pauses = pauses;
         }
-        if let Some(ended) = state.get(ENDED_KEY)
-            && let Ok(ended) = serde_json::from_str(ended)
-        {
-            known.ended = ended;
+        for pause in ours_since {
+            if !known.pauses.contains(&pause) {
+                known.pauses.push(pause);
+            }
         }
+        known.ended = left.ended.unwrap_or_else(|| std::mem::take(&mut known.ended));
+        true
+    }
+
+    /// Whether that could be read.
+    pub async fn is_read(&self) -> bool {
+        self.known.lock().await.unread.is_none()
     }
 
     /// Nobody else decides while this is held.
@@ -221,6 +256,11 @@ impl Book {
     async fn all_pauses(&self, context: &Context, tip: Result<String, GitError>) -> Pauses {
         let mut pauses = Pauses::default();
         pauses.add_api(&self.pauses().await);
+        if let Some(error) = &self.known.lock().await.unread {
+            pauses.unreadable(&format!(
+                "what the replica before has left in the ConfigMap cannot be read: {error}"
+            ));
+        }
         let read = async { context.repository.read(&tip?, &context.config.git.pause_file).await };
         match read.await {
             Ok(file) => pauses.add_file(file.as_deref()),
@@ -278,6 +318,9 @@ impl Book {
         let Some(cluster) = &context.cluster else { return };
         let state = {
             let known = self.known.lock().await;
+            if known.unread.is_some() {
+                return;
+            }
             BTreeMap::from([
                 (LEDGERS_KEY.to_owned(), serde_json::json!(known.ledgers).to_string()),
                 (PAUSES_KEY.to_owned(), serde_json::json!(known.pauses).to_string()),

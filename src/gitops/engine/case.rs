@@ -117,16 +117,20 @@ impl Case {
 
 /// Until when a state may last. What depends on each other's time is counted from the moment of the decision.
 pub fn deadline(incident: &Incident, policy: &Policy, now: Timestamp) -> Option<Timestamp> {
-    let received = incident.entered.get(&State::Received).copied().unwrap_or(now);
+    let entered = |state| incident.entered.get(&state).copied().unwrap_or(now);
+    let received = entered(State::Received);
     let after =
         |from: Timestamp, duration: Duration| TimeDelta::from_std(duration).ok().map(|delta| from + delta);
     match incident.state {
-        State::Received | State::Confirming | State::Resolving | State::Gating => {
-            after(received, policy.decision_expires.0)
-        }
+        State::Received | State::Confirming => after(received, policy.decision_expires.0),
+        // From when it was confirmed, or asked for.
+        State::Resolving | State::Gating => after(entered(State::Resolving), policy.decision_expires.0),
         State::AwaitingApproval => after(now, policy.approval_expires.0),
         // An approval or a decision, whichever came last, starts the clock.
-        State::Committing | State::Cleaning => after(now, policy.decision_expires.0),
+        State::Committing => after(incident.approved_at.unwrap_or(now), policy.decision_expires.0),
+        // One that is open is people's, who have longer.
+        State::PrOpen if incident.pull_request.is_none() => after(now, policy.decision_expires.0),
+        State::Cleaning => after(now, policy.decision_expires.0),
         State::Pushed | State::Syncing => after(now, policy.sync_timeout.0),
         State::Serving => after(now, policy.serving_timeout.0),
         State::Observing => after(now, policy.recovery_timeout.0),

@@ -252,13 +252,17 @@ impl EngineHandle {
         self.context.measure.closed_all();
     }
 
-    /// Asks for alerts that were not delivered, at once and then again and again; and at first for what was begun and not ended.
+    /// Asks for alerts that were not delivered, at once and then again and again; and until it is known, for what the replica before has
+    /// left, and what was begun and not ended.
     pub(super) async fn requery(&self) {
-        let mut has_adopted = false;
+        let (mut has_taken_over, mut has_adopted) = (self.context.book.is_read().await, false);
         loop {
+            if !has_taken_over {
+                has_taken_over = self.context.book.take_over(&self.context).await;
+            }
             if !has_adopted {
                 match self.adopt().await {
-                    Ok(()) => has_adopted = true,
+                    Ok(is_all) => has_adopted = is_all,
                     Err(error) => {
                         tracing::warn!(%error, "what was begun and not ended cannot be looked for yet");
                     }

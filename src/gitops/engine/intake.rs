@@ -26,6 +26,7 @@ pub fn begin(service: ServiceName, version: String, origin: Origin, now: Timesta
         plan: None,
         gates: Vec::new(),
         approved_by: None,
+        approved_at: None,
         pull_request: None,
         commit: None,
         cleanup: None,

@@ -8,7 +8,6 @@ use super::super::decide::Before;
 use super::super::git::Action;
 use super::super::incident::{Incident, Plan, State, Timestamp};
 use super::super::target::ServiceName;
-use crate::baseline::source::version_of;
 
 /// Commits of ours on the branch, the newest first.
 #[derive(Clone, Copy, Debug)]
@@ -31,16 +30,16 @@ impl<'a> Past<'a> {
         }
     }
 
-    /// Whatever of ours put this version of a service away, the newest first.
-    pub fn of_version(&self, service: &ServiceName, version: &str) -> impl Iterator<Item = &'a Action> {
-        let is_it = move |action: &&Action| action.from_uri().is_some_and(|uri| version_of(&uri) == version);
-        self.0.iter().filter(move |action| action.service().as_ref() == Some(service)).filter(is_it)
-    }
-
-    /// The last thing that was done for a service, if it moved traffic, since then, and no clean-up followed.
-    pub fn unfinished(&self, service: &ServiceName, since: Timestamp) -> Option<&'a Action> {
+    /// The last thing that was done for a service, if it moved traffic, since then, no clean-up followed, and nobody has followed it.
+    pub fn unfinished(
+        &self,
+        service: &ServiceName,
+        followed: &BTreeSet<String>,
+        since: Timestamp,
+    ) -> Option<&'a Action> {
         let last = self.0.iter().find(|action| action.service().as_ref() == Some(service))?;
-        (last.is_rollback() && last.committed_at >= since).then_some(last)
+        let is_followed = last.action().is_none_or(|action| followed.contains(action));
+        (last.is_rollback() && last.committed_at >= since && !is_followed).then_some(last)
     }
 
     /// All rollbacks: which service, when.
@@ -81,9 +80,8 @@ impl<'a> Past<'a> {
     /// What was rolled back from is not gone back to, also where no journal says so.
     pub fn deny(&self, service: &ServiceName, ledger: &mut Ledger) {
         for action in self.of(service) {
-            if let (Some(uri), Some(id)) = (action.from_uri(), action.action_id()) {
+            if let (Some(uri), Some(id)) = (action.from_uri(), action.action()) {
                 ledger.good.remove(&uri);
-                let id = id.rsplit_once('-').map_or(id, |(action, _)| action);
                 let denial = Denial { action: id.to_owned(), at: action.committed_at };
                 ledger.denied.entry(uri).or_insert(denial);
             }

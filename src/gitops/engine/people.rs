@@ -54,10 +54,13 @@ impl EngineHandle {
         let found = self.context.journal.incident(id).await?;
         let incident = found.ok_or_else(|| Refused::NotFound(format!("there is no incident {id}")))?;
         let case = self.desk.lock().await.open.get(&incident.service).cloned();
+        let approve = |incident: &mut Incident| {
+            (incident.approved_by, incident.approved_at) = (Some(by), Some(Utc::now()));
+        };
         let waits = |incident: &Incident| incident.state == State::AwaitingApproval;
         match case {
             Some(case) if waits(&case.snapshot().await) && case.snapshot().await.id == incident.id => {
-                Ok(case.add(&self.context, "approved", |incident| incident.approved_by = Some(by)).await?)
+                Ok(case.add(&self.context, "approved", approve).await?)
             }
             _ => Err(Refused::Invalid(format!(
                 "incident {} is {}, and waits for nobody",

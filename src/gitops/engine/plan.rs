@@ -7,7 +7,7 @@ use super::super::choose::{Candidate, Choice, Ledger, Run, choose, named};
 use super::super::config::Policy;
 use super::super::git::{Action, Version};
 use super::super::history::{changed_together, runs, value_of};
-use super::super::incident::{ActionId, Component, Edit, Plan, Recipe, State, Timestamp};
+use super::super::incident::{ActionId, CommitRecord, Component, Edit, Plan, Recipe, State, Timestamp};
 use super::super::manifest::{self, Field, Located, Service};
 use super::super::target::ServiceName;
 use super::case::Turn;
@@ -43,6 +43,8 @@ pub struct Facts<'a> {
     pub past: Past<'a>,
     /// The URI that had all traffic last, if Kubernetes says it.
     pub rolled_out: Option<&'a str>,
+    /// Actions whose end is known, or looked for.
+    pub followed: &'a BTreeSet<String>,
 }
 
 /// How the accused part is put away, and with what.
@@ -133,14 +135,12 @@ impl<'a> Facts<'a> {
         Ok(Options { facts: self, accused, introduced_by, introduced_at, recipe, choice })
     }
 
-    /// The accused version does not stand there. If we have put it away ourselves, in an earlier life or as another replica, then what
-    /// came of that is still to be seen.
-    pub fn superseded(self, version: &str, policy: &Policy, now: Timestamp) -> Turn {
-        let lately = |action: &&Action| {
-            (now - action.committed_at).to_std().unwrap_or_default() < policy.decision_expires.0
-        };
-        let ours = self.past.of_version(self.service, version).find(lately);
-        let Some((plan, commit)) = ours.and_then(Action::as_plan) else {
+    /// The accused version does not stand there. If we have put it away ourselves since then, in an earlier life or as another replica, and
+    /// nobody has followed it, then what came of that is still to be seen.
+    pub fn superseded(self, version: &str, since: Timestamp) -> Turn {
+        let ours = self.past.unfinished(self.service, self.followed, since);
+        let ours = ours.filter(|action| action.is_from(version));
+        let Some((plan, commit)) = ours.and_then(|action| read_back(action, Some(self.located))) else {
             let found = self.located.service.uri.as_ref().map_or("nothing", |field| &*field.value);
             return Turn::to(State::Superseded, format!("the manifest has {found}, not version {version}"));
         };
@@ -211,6 +211,16 @@ impl<'a> Facts<'a> {
         let verdict = ledger.good.get(&run.value).cloned();
         Ok(Candidate { uri: run.value.clone(), commit: run.introduced_by.clone(), verdict })
     }
+}
+
+/// Plan and commit of an action, for who has not made them. Where it stands no commit says: in `located`, if it was found.
+pub fn read_back(action: &Action, located: Option<&Located>) -> Option<(Plan, CommitRecord)> {
+    let (mut plan, commit) = action.as_plan()?;
+    if let Some(located) = located.filter(|located| located.file == plan.file) {
+        plan.document = located.document;
+        plan.found_by = located.found_by.to_string();
+    }
+    Some((plan, commit))
 }
 
 fn only(candidate: Candidate) -> Choice {

@@ -25,13 +25,10 @@ const PULL_REQUEST_FIRST: Duration = Duration::from_secs(1);
 /// Commits and pushes. On every new tip the line is read again: the splice is made there, or not at all.
 pub async fn commit(context: &Context, incident: &Incident) -> Turn {
     let Some(plan) = &incident.plan else { return no_plan() };
-    let mut error = "driftd was not running".to_owned();
     loop {
-        error = match publish_traffic(context, incident, plan, None).await {
+        let error = match publish_traffic(context, incident, plan, None).await {
             Ok(commit) => return pushed(context, incident, commit),
-            Err(PublishError::Held(_)) if is_late(incident) => {
-                return Turn::to(State::NeedsHuman, format!("could not be pushed in time: {error}"));
-            }
+            Err(PublishError::Late) => return too_late(None),
             Err(PublishError::Superseded(found)) => {
                 return Turn::to(State::Superseded, format!("the line has changed meanwhile: {found}"));
             }
@@ -47,11 +44,17 @@ pub async fn commit(context: &Context, incident: &Incident) -> Turn {
             Err(PublishError::Failed(error)) => chain(&error),
         };
         if is_late(incident) {
-            return Turn::to(State::NeedsHuman, format!("could not be pushed: {error}"));
+            return too_late(Some(error));
         }
         tracing::warn!(error, "not pushed yet, trying again");
         sleep(LOOK_EVERY).await;
     }
+}
+
+/// What could not be done; `None`: it was not tried, by who was away.
+fn too_late(error: Option<String>) -> Turn {
+    let error = error.map_or_else(String::new, |error| format!(": {error}"));
+    Turn::to(State::NeedsHuman, format!("could not be pushed within `policy.decision_expires`{error}"))
 }
 
 fn no_plan() -> Turn {
@@ -109,9 +112,7 @@ impl Hold for Meant<'_> {
     fn allows<'a>(&'a self, tip: &'a str) -> BoxFuture<'a, Result<(), PublishError>> {
         Box::pin(async move {
             if is_late(self.incident) {
-                return Err(PublishError::Held(
-                    "the decision is older than `policy.decision_expires`".to_owned(),
-                ));
+                return Err(PublishError::Late);
             }
             self.free.allows(tip).await?;
             if tip == self.plan.tip {
@@ -160,6 +161,9 @@ pub async fn follow_pull_request(context: &Context, incident: &Incident) -> Turn
                 Some(error)
             }
         };
+        if is_late(incident) {
+            return too_late(error);
+        }
         let opened = incident.entered.get(&State::PrOpen).copied().unwrap_or_else(Utc::now);
         if (Utc::now() - opened).to_std().unwrap_or_default() > forge.expires_after() {
             tell(forge, incident, "Nobody has merged this in time; driftd does not follow it any more.")
@@ -209,6 +213,7 @@ async fn step_pull_request(
                     Turn::to(State::Superseded, format!("the line has changed meanwhile: {found}"))
                 }
                 PublishError::Held(why) => Turn::to(State::Suppressed, why),
+                PublishError::Late => too_late(None),
                 PublishError::Rejected(text) => {
                     Turn::to(State::NeedsHuman, format!("the remote refuses the branch {branch}: {text}"))
                 }
@@ -323,6 +328,7 @@ async fn step_clean_up(context: &Context, incident: &Incident, plan: &Plan) -> R
             ),
         )),
         Err(PublishError::Held(why) | PublishError::Unknown(why)) => Err(why),
+        Err(error @ PublishError::Late) => Err(error.to_string()),
         Err(PublishError::Rejected(text)) => Err(format!("the remote refuses the push: {text}")),
         Err(PublishError::Failed(error)) => Err(chain(&error)),
     }

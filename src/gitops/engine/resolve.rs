@@ -1,5 +1,7 @@
 //! Brings what a plan is made of: from Git, from pods, from the book, and from where artifacts are kept.
 
+use std::collections::BTreeSet;
+
 use chrono::Utc;
 use tokio::time::sleep;
 
@@ -10,6 +12,7 @@ use super::super::git::{Action, GitError, PublishError, Version};
 use super::super::incident::{Incident, Origin, Plan, State};
 use super::super::manifest::{Located, Service, locate};
 use super::super::target::ServiceName;
+use super::adopt::{followed, follows_since};
 use super::case::{Turn, is_late};
 use super::past::Past;
 use super::plan::{Accused, Facts, human, shares_traffic};
@@ -66,7 +69,7 @@ async fn plan(context: &Context, incident: &Incident) -> Result<Plan, NoPlan> {
     let read = Read::at(context, service, tip).await?;
     let facts = read.facts(context, service);
     let Some(accused) = accused(context, incident, &read.located.service).await else {
-        return Err(facts.superseded(&incident.version, policy, Utc::now()).into());
+        return Err(facts.superseded(&incident.version, follows_since(context)).into());
     };
     let (ledger, asked) = (context.book.ledger(service).await, asked_for(incident));
     let mut options = facts.options(accused, &ledger, asked, policy, Utc::now())?;
@@ -101,6 +104,7 @@ struct Read {
     versions: Vec<Version>,
     actions: Vec<Action>,
     rolled_out: Option<String>,
+    followed: BTreeSet<String>,
 }
 
 impl Read {
@@ -116,7 +120,8 @@ impl Read {
             }
             _ => None,
         };
-        Ok(Self { tip, located, versions, actions, rolled_out })
+        let followed = followed(context).await.map_err(|error| NoPlan::Later(error.to_string()))?;
+        Ok(Self { tip, located, versions, actions, rolled_out, followed })
     }
 
     fn facts<'a>(&'a self, context: &'a Context, service: &'a ServiceName) -> Facts<'a> {
@@ -128,6 +133,7 @@ impl Read {
             versions: &self.versions,
             past: Past(&self.actions),
             rolled_out: self.rolled_out.as_deref(),
+            followed: &self.followed,
         }
     }
 }

@@ -6,6 +6,7 @@ use super::super::incident::{Accusation, ActionId, CommitRecord, Component, Edit
 use super::super::target::ServiceName;
 use super::message::decoded;
 use super::{GitError, Repository, object_id, seconds};
+use crate::baseline::source::version_of;
 
 /// A commit of ours.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
@@ -102,6 +103,12 @@ impl Action {
         Some((cluster, ServiceName::new(namespace, name).ok()?, component))
     }
 
+    /// `rb-…`, without it.
+    pub fn action(&self) -> Option<&str> {
+        let id = self.action_id()?;
+        Some(id.rsplit_once('-').map_or(id, |(action, _)| action))
+    }
+
     /// By the controller of which cluster it was made.
     pub fn cluster(&self) -> Option<&str> {
         self.target().map(|(cluster, _, _)| cluster)
@@ -115,6 +122,16 @@ impl Action {
     /// What it rolled back from.
     pub fn from_uri(&self) -> Option<String> {
         self.trailer("Drift-From-Uri").map(decoded)
+    }
+
+    /// The accused version, by the label that its pods had.
+    pub fn from_version(&self) -> String {
+        self.trailer("Drift-From-Version").map(decoded).unwrap_or_default()
+    }
+
+    /// Whether it put this version away.
+    pub fn is_from(&self, version: &str) -> bool {
+        self.from_version() == version || self.from_uri().is_some_and(|uri| version_of(&uri) == version)
     }
 
     /// What it rolled back to.

@@ -77,6 +77,9 @@ pub enum PublishError {
     /// It is forbidden where it would be written.
     #[error("held back: {0}")]
     Held(String),
+    /// It was decided on too long ago.
+    #[error("the decision is older than `policy.decision_expires`")]
+    Late,
     /// Nobody can say now whether it may be written.
     #[error("not pushed: {0}")]
     Unknown(String),

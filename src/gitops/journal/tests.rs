@@ -20,6 +20,7 @@ fn incident(service: &str) -> Incident {
         plan: None,
         gates: Vec::new(),
         approved_by: None,
+        approved_at: None,
         pull_request: None,
         commit: None,
         cleanup: None,

@@ -46,10 +46,9 @@ pub fn rolled_out_uri(view: &View) -> Option<&str> {
 pub fn may_drop_percent(view: &View, good_uri: &str) -> Result<(), String> {
     is_latest_ready(view, good_uri)?;
     match rolled_out_uri(view) {
-        Some(uri) if !is_same(uri, good_uri) => {
-            Err(format!("{uri} has the traffic, and {good_uri} would get it"))
-        }
-        _ => Ok(()),
+        Some(uri) if is_same(uri, good_uri) => Ok(()),
+        Some(uri) => Err(format!("{uri} has the traffic, and {good_uri} would get it")),
+        None => Err("nobody knows what has the traffic".to_owned()),
     }
 }
 

@@ -210,7 +210,7 @@ impl Simulated {
     fn plan(&self, version: &str) -> Option<Plan> {
         self.ask(|facts| {
             let Some(accused) = Accused::by_version(&facts.located.service, version) else {
-                facts.superseded(version, &self.policy, self.now); // whatever follows, nothing is committed
+                facts.superseded(version, self.now); // whatever follows, nothing is committed
                 return None;
             };
             let mut options = facts.options(accused, &self.ledger, None, &self.policy, self.now).ok()?;
@@ -236,6 +236,7 @@ impl Simulated {
             versions: &self.versions,
             past: Past(&self.actions),
             rolled_out: self.has_cluster.then_some(&*self.rolled_out),
+            followed: &BTreeSet::new(),
         })
     }
 

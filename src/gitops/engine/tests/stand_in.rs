@@ -117,6 +117,8 @@ pub struct StandInCluster {
     state: Mutex<BTreeMap<String, String>>,
     /// Whether a stopped canary may be cleaned up.
     pub may_drop: AtomicBool,
+    /// Whether the state cannot be read.
+    pub is_away: AtomicBool,
 }
 
 impl Cluster for StandInCluster {
@@ -134,7 +136,9 @@ impl Cluster for StandInCluster {
     }
 
     fn state(&self) -> BoxFuture<'_, Result<BTreeMap<String, String>, String>> {
-        Box::pin(ready(Ok(self.state.lock().unwrap().clone())))
+        let state = self.state.lock().unwrap().clone();
+        let is_away = self.is_away.load(Ordering::SeqCst);
+        Box::pin(ready(if is_away { Err("the stand-in is away".to_owned()) } else { Ok(state) }))
     }
 
     fn set_state(&self, state: BTreeMap<String, String>) -> BoxFuture<'_, Result<(), String>> {

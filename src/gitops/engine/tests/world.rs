@@ -157,6 +157,12 @@ impl World {
         self.restart_in(state_dir).await
     }
 
+    /// The replica that was there first.
+    pub async fn restart_with_the_first_journal(self) -> Self {
+        let state_dir = self.folder.path().join("state");
+        self.restart_in(state_dir).await
+    }
+
     /// The controller of another cluster, which follows the same branch.
     pub async fn restart_in_cluster(mut self, name: &str) -> Self {
         name.clone_into(&mut self.config.cluster);

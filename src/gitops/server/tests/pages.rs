@@ -47,6 +47,7 @@ fn begun(service: &str) -> Incident {
         plan: None,
         gates: Vec::new(),
         approved_by: None,
+        approved_at: None,
         pull_request: None,
         commit: None,
         cleanup: None,

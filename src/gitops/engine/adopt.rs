@@ -27,15 +27,19 @@ impl EngineHandle {
         let unavailable = |error| Refused::Unavailable(chain(&error));
         let tip = context.repository.fetch().await.map_err(unavailable)?;
         let actions = actions_at(context, &tip).await.map_err(unavailable)?;
-        let (followed, since) = (followed(context).await?, follows_since(context));
+        let (known, since) = (followed(context).await?, follows_since(context));
         let mut is_all = true;
         for target in &context.config.targets {
-            let Some(action) = Past(&actions).unfinished(&target.service, &followed, since) else { continue };
+            let Some(action) = Past(&actions).unfinished(&target.service, &known, since) else { continue };
             let located = locate_at(context, &tip, target).await.map_err(unavailable)?.ok();
             let Some((plan, commit)) = read_back(action, located.as_ref()) else { continue };
             let mut desk = self.desk.lock().await;
             if let Last::Open(_) = self.last(&mut desk, &target.service).await? {
                 is_all = false;
+                continue;
+            }
+            // Under the lock: it may have been open, and have ended just now.
+            if followed(context).await?.contains(plan.action.as_str()) {
                 continue;
             }
             let reason = format!("{} is in Git, and nobody here knows what came of it", commit.id);
@@ -54,8 +58,8 @@ pub(super) async fn pushed_by_another(context: &Context, incident: &Incident) ->
     let target = context.config.target(&incident.service)?;
     let tip = context.repository.fetch().await.ok()?;
     let actions = actions_at(context, &tip).await.ok()?;
-    let (followed, since) = (followed(context).await.ok()?, follows_since(context));
-    let action = Past(&actions).unfinished(&incident.service, &followed, since)?;
+    let (known, since) = (followed(context).await.ok()?, follows_since(context));
+    let action = Past(&actions).unfinished(&incident.service, &known, since)?;
     if !action.is_from(&incident.version) {
         return None;
     }

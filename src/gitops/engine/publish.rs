@@ -25,10 +25,11 @@ const PULL_REQUEST_FIRST: Duration = Duration::from_secs(1);
 /// Commits and pushes. On every new tip the line is read again: the splice is made there, or not at all.
 pub async fn commit(context: &Context, incident: &Incident) -> Turn {
     let Some(plan) = &incident.plan else { return no_plan() };
+    let mut last = None;
     loop {
         let error = match publish_traffic(context, incident, plan, None).await {
             Ok(commit) => return pushed(context, incident, commit),
-            Err(PublishError::Late) => return too_late(None),
+            Err(PublishError::Late) => return too_late(last),
             Err(PublishError::Superseded(found)) => {
                 return Turn::to(State::Superseded, format!("the line has changed meanwhile: {found}"));
             }
@@ -47,6 +48,7 @@ pub async fn commit(context: &Context, incident: &Incident) -> Turn {
             return too_late(Some(error));
         }
         tracing::warn!(error, "not pushed yet, trying again");
+        last = Some(error);
         sleep(LOOK_EVERY).await;
     }
 }
@@ -138,9 +140,9 @@ async fn publish(context: &Context, change: &Change<'_>) -> Result<CommitRecord,
 pub async fn follow_pull_request(context: &Context, incident: &Incident) -> Turn {
     let (Some(plan), Some(forge)) = (&incident.plan, &context.forge) else { return no_plan() };
     let branch = format!("drift/{}", plan.action);
-    let (mut was_changed, mut wait) = (false, PULL_REQUEST_FIRST);
+    let (mut was_changed, mut wait, mut last) = (false, PULL_REQUEST_FIRST, None);
     loop {
-        let error = match step_pull_request(context, incident, plan, &**forge, &branch).await {
+        match step_pull_request(context, incident, plan, &**forge, &branch).await {
             Ok(Step::Turn(turn)) => return turn,
             Ok(Step::Changed(found)) if was_changed => {
                 let why = format!("the line has changed meanwhile: {found}");
@@ -149,20 +151,17 @@ pub async fn follow_pull_request(context: &Context, incident: &Incident) -> Turn
             }
             // A forge moves the branch before it says that it has merged: it may be ours.
             Ok(Step::Changed(_)) => {
-                (was_changed, wait) = (true, PULL_REQUEST_EVERY);
-                None
+                (was_changed, wait, last) = (true, PULL_REQUEST_EVERY, None);
             }
-            Ok(Step::Wait) => {
-                was_changed = false;
-                None
-            }
+            Ok(Step::Wait) => (was_changed, last) = (false, None),
+            Ok(Step::Late) => return too_late(last),
             Err(error) => {
                 tracing::warn!(error, "the pull request cannot be followed yet, trying again");
-                Some(error)
+                last = Some(error);
             }
-        };
+        }
         if is_late(incident) {
-            return too_late(error);
+            return too_late(last);
         }
         let opened = incident.entered.get(&State::PrOpen).copied().unwrap_or_else(Utc::now);
         if (Utc::now() - opened).to_std().unwrap_or_default() > forge.expires_after() {
@@ -174,7 +173,7 @@ pub async fn follow_pull_request(context: &Context, incident: &Incident) -> Turn
             };
             return Turn::to(
                 State::NeedsHuman,
-                error.map_or(what.clone(), |error| format!("{what}: {error}")),
+                last.map_or(what.clone(), |error| format!("{what}: {error}")),
             );
         }
         sleep(wait).await;
@@ -186,6 +185,8 @@ pub async fn follow_pull_request(context: &Context, incident: &Incident) -> Turn
 enum Step {
     Turn(Turn),
     Wait,
+    /// It was decided on too long ago to be opened.
+    Late,
     /// It is open still, and on the branch the line does not say any more what it was made for.
     Changed(String),
 }
@@ -213,7 +214,7 @@ async fn step_pull_request(
                     Turn::to(State::Superseded, format!("the line has changed meanwhile: {found}"))
                 }
                 PublishError::Held(why) => Turn::to(State::Suppressed, why),
-                PublishError::Late => too_late(None),
+                PublishError::Late => return Ok(Step::Late),
                 PublishError::Rejected(text) => {
                     Turn::to(State::NeedsHuman, format!("the remote refuses the branch {branch}: {text}"))
                 }

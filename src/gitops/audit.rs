@@ -6,7 +6,7 @@ mod times;
 
 use serde::Serialize;
 
-use super::incident::{Incident, Origin};
+use super::incident::{Incident, Origin, State};
 use super::journal::Event;
 use crate::baseline::source::version_of;
 
@@ -88,7 +88,9 @@ fn escaped(text: &str, is_unsafe: impl Fn(char) -> bool) -> String {
 fn origin(incident: &Incident) -> String {
     match &incident.origin {
         Origin::Alert => "alerts were delivered".to_owned(),
-        Origin::TakeOver if incident.accusations.is_empty() && incident.commit.is_some() => {
+        Origin::TakeOver
+            if incident.commit.is_some() && !incident.entered.contains_key(&State::Confirming) =>
+        {
             "a rollback that another replica had pushed was found in Git".to_owned()
         }
         Origin::TakeOver => "alerts were found firing in Prometheus".to_owned(),

@@ -139,7 +139,7 @@ impl Book {
             ours.good.extend(theirs.good);
             ours.denied.extend(theirs.denied);
         }
-        // Those that came while theirs could not be read stay.
+        // Where theirs could not be read at first ours stay, as some may have come since: a pause too many is seen, one too few is not.
         let ours_since =
             if known.unread.take().is_some() { std::mem::take(&mut known.pauses) } else { Vec::new() };
         if let Some(pauses) = left.pauses {
